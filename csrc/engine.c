@@ -1,0 +1,514 @@
+#include "engine.h"
+#include "request.h"
+#include "secret.h"
+#include "transport.h"
+
+#include <ctype.h>
+#include <pthread.h>
+#include <signal.h>
+#include <strings.h>
+#include <unistd.h>
+
+#define ENGINE   "cloudsync.engine"
+#define TRANSFER "cloudsync.transfer"
+
+#define MAX_IDLE    64           /* easy handles kept for reuse */
+#define MAX_HEAD    (256 * 1024) /* bytes of headers of one answer */
+#define MAX_STREAMS 1000L        /* of one HTTP/2 connection */
+
+/* One for each Lua state and process. Its user value holds what is in flight. */
+struct engine {
+  CURLM *multi;
+  pid_t pid;                 /* the process it was made in; in any other it is not touched */
+  struct transfer *running;  /* doubly linked */
+  struct transfer *finished; /* singly linked, the next to be taken first */
+  struct transfer **last_finished;
+  long max_connections;
+  CURL *idle[MAX_IDLE];
+  size_t nidle;
+};
+
+/* OpenSSL writes to sockets without MSG_NOSIGNAL: SIGPIPE must not reach the host program. */
+static void engine_hold_sigpipe (sigset_t *previous) {
+  sigset_t pipe;
+  sigemptyset(&pipe);
+  sigaddset(&pipe, SIGPIPE);
+  pthread_sigmask(SIG_BLOCK, &pipe, previous);
+}
+
+static void engine_release_sigpipe (const sigset_t *previous) {
+  sigset_t pending;
+  if (sigismember(previous, SIGPIPE) != 1 && sigpending(&pending) == 0 &&
+      sigismember(&pending, SIGPIPE) == 1) {
+    int signal;
+    sigset_t pipe;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    sigwait(&pipe, &signal);
+  }
+  pthread_sigmask(SIG_SETMASK, previous, NULL);
+}
+
+struct transfer *engine_transfer (lua_State *L, int index) {
+  return luaL_checkudata(L, index, TRANSFER);
+}
+
+static size_t engine_on_body (char *bytes, size_t size, size_t count, void *data) {
+  struct transfer *t = data;
+  size_t length = size * count;
+  t->over_limit = t->over_limit || length > t->limit - t->body.length;
+  return !t->over_limit && buffer_append(&t->body, bytes, length) ? length : 0;
+}
+
+/* Keeps the headers of the last answer alone: others (100 Continue) may come before it. */
+static size_t engine_on_header (char *bytes, size_t size, size_t count, void *data) {
+  struct transfer *t = data;
+  size_t length = size * count;
+  if (length > 5 && memcmp(bytes, "HTTP/", 5) == 0) buffer_truncate(&t->head, 0);
+  t->over_limit = t->over_limit || length > MAX_HEAD - t->head.length;
+  return !t->over_limit && buffer_append(&t->head, bytes, length) ? length : 0;
+}
+
+#if LIBCURL_VERSION_NUM >= 0x075000
+/*
+ * Called before each sending. libcurl sends again, whatever the method, when a connection that
+ * it had kept turns out to be dead; the server may have read the first, so only what is safe
+ * may be.
+ */
+static int engine_on_send (void *data, char *remote, char *local, int remote_port,
+                           int local_port) {
+  struct transfer *t = data;
+  (void)remote, (void)local, (void)remote_port, (void)local_port;
+  t->sends++;
+  return t->sends > 1 && !t->repeatable ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+}
+#endif
+
+/* The value of the first header of that name in the answer, or NULL. */
+const char *engine_header (const struct transfer *t, const char *name, size_t *length) {
+  size_t name_length = strlen(name);
+  const char *line = t->head.data, *end = line + t->head.length;
+  while (line != NULL && line < end) {
+    const char *next = memchr(line, '\n', (size_t)(end - line));
+    size_t size = (size_t)((next != NULL ? next : end) - line);
+    if (size > name_length && line[name_length] == ':' &&
+        strncasecmp(line, name, name_length) == 0) {
+      const char *value = line + name_length + 1;
+      *length = size - name_length - 1;
+      while (*length > 0 && isspace((unsigned char)*value)) {
+        value++;
+        (*length)--;
+      }
+      while (*length > 0 && isspace((unsigned char)value[*length - 1]))
+        (*length)--;
+      return value;
+    }
+    line = next != NULL ? next + 1 : NULL;
+  }
+  return NULL;
+}
+
+static void engine_unlink (struct transfer *t) {
+  if (t->previous != NULL)
+    t->previous->next = t->next;
+  else
+    t->engine->running = t->next;
+  if (t->next != NULL) t->next->previous = t->previous;
+  t->previous = t->next = NULL;
+}
+
+/* Takes the transfer out of libcurl, keeping the easy handle for the next one. */
+static void engine_detach (struct transfer *t) {
+  struct engine *e = t->engine;
+  engine_unlink(t);
+  curl_multi_remove_handle(e->multi, t->easy);
+  if (e->nidle < MAX_IDLE) {
+    curl_easy_reset(t->easy);
+    e->idle[e->nidle++] = t->easy;
+  } else {
+    curl_easy_cleanup(t->easy);
+  }
+  t->easy = NULL;
+  buffer_free(&t->authorization);
+}
+
+/* [-0, +0] Lets go of the transfer and its request. */
+static void engine_unanchor (lua_State *L, int engine, struct transfer *t) {
+  lua_getiuservalue(L, engine, 1);
+  luaL_unref(L, -1, t->self);
+  luaL_unref(L, -1, t->request);
+  lua_pop(L, 1);
+  t->self = t->request = LUA_NOREF;
+  t->engine = NULL;
+}
+
+/* Ends a transfer that another process has begun, without a word to libcurl. */
+static void engine_abandon (struct transfer *t) {
+  engine_unlink(t);
+  t->engine = NULL;
+  t->easy = NULL;
+  t->done = true;
+  t->code = CURLE_ABORTED_BY_CALLBACK;
+  strcpy(t->problem, "the process was forked while the call was in flight");
+}
+
+/* Moves what libcurl has finished into the queue. */
+static void engine_collect (struct engine *e) {
+  CURLMsg *message;
+  int left;
+  while ((message = curl_multi_info_read(e->multi, &left)) != NULL) {
+    if (message->msg != CURLMSG_DONE) continue;
+    struct transfer *t = NULL;
+    CURLcode code = message->data.result; /* the message is gone once the handle is removed */
+    curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &t);
+    curl_easy_getinfo(message->easy_handle, CURLINFO_RESPONSE_CODE, &t->status);
+    t->code = code;
+    t->done = true;
+#if LIBCURL_VERSION_NUM < 0x075000
+    double connected = 0;
+    curl_easy_getinfo(message->easy_handle, CURLINFO_PRETRANSFER_TIME, &connected);
+    t->sends = connected > 0;
+#endif
+    engine_detach(t);
+    *e->last_finished = t;
+    e->last_finished = &t->next;
+  }
+}
+
+static CURLcode engine_set_method (CURL *easy, const struct request *r) {
+  CURLcode code;
+  if (r->content_type == NULL && strcmp(r->method, "GET") == 0)
+    return curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+  if (r->content_type == NULL && strcmp(r->method, "DELETE") == 0)
+    return curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, r->method);
+  code = curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body.length);
+  if (code == CURLE_OK)
+    code = curl_easy_setopt(easy, CURLOPT_POSTFIELDS, r->body.length > 0 ? r->body.data : "");
+  if (code == CURLE_OK && strcmp(r->method, "POST") != 0)
+    code = curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, r->method);
+  return code;
+}
+
+/* Points the list of header lines at the request's own bytes. False if there are too many. */
+static bool engine_set_headers (struct transfer *t, const struct request *r) {
+  size_t count = 0;
+  if (t->authorization.length > 0) t->lines[count++].data = t->authorization.data;
+  for (size_t at = 0; at < r->headers.length; at += strlen(r->headers.data + at) + 1) {
+    if (count == ENGINE_HEADERS) return false;
+    t->lines[count++].data = r->headers.data + at;
+  }
+  for (size_t i = 0; i + 1 < count; i++)
+    t->lines[i].next = &t->lines[i + 1];
+  return true;
+}
+
+#define SET(option, value)                                                                     \
+  code = code != CURLE_OK ? code : curl_easy_setopt(easy, option, value)
+
+/* Sets on the transfer's handle what this try needs. */
+static CURLcode engine_configure (struct transfer *t, const struct request *r,
+                                  const struct transport *transport, double timeout) {
+  CURL *easy = t->easy;
+  CURLcode code = transport_apply(transport, easy);
+  SET(CURLOPT_PRIVATE, t);
+  SET(CURLOPT_URL, r->url.data);
+  SET(CURLOPT_HTTPHEADER, t->lines);
+  SET(CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
+  SET(CURLOPT_TIMEOUT_MS, (long)(timeout * 1000) + 1);
+  SET(CURLOPT_ERRORBUFFER, t->problem);
+  SET(CURLOPT_WRITEFUNCTION, engine_on_body);
+  SET(CURLOPT_WRITEDATA, t);
+  SET(CURLOPT_HEADERFUNCTION, engine_on_header);
+  SET(CURLOPT_HEADERDATA, t);
+  SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+  SET(CURLOPT_NOSIGNAL, 1L);
+  SET(CURLOPT_PIPEWAIT, 1L);
+  SET(CURLOPT_TCP_KEEPALIVE, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075000
+  SET(CURLOPT_PREREQFUNCTION, engine_on_send);
+  SET(CURLOPT_PREREQDATA, t);
+#else
+  if (!t->repeatable) SET(CURLOPT_FRESH_CONNECT, 1L);
+#endif
+  return code != CURLE_OK ? code : engine_set_method(easy, r);
+}
+
+/* [-0, +1] Pushes a transfer, empty but owned by Lua. */
+static struct transfer *engine_new_transfer (lua_State *L) {
+  struct transfer *t = lua_newuserdatauv(L, sizeof *t, 0);
+  memset(t, 0, sizeof *t);
+  t->self = t->request = LUA_NOREF;
+  luaL_setmetatable(L, TRANSFER);
+  return t;
+}
+
+/* [-0, +0] Keeps the transfer and the request, at those indices, until it is taken or
+ * cancelled. */
+static void engine_anchor (lua_State *L, int engine, struct transfer *t, int self,
+                           int request) {
+  lua_getiuservalue(L, engine, 1);
+  lua_pushvalue(L, self);
+  t->self = luaL_ref(L, -2);
+  lua_pushvalue(L, request);
+  t->request = luaL_ref(L, -2);
+  lua_pop(L, 1);
+}
+
+static struct engine *engine_check (lua_State *L) {
+  struct engine *e = luaL_checkudata(L, 1, ENGINE);
+  if (e->multi == NULL || e->pid != getpid())
+    luaL_error(L, "this engine is another process's: ask for it again after a fork");
+  return e;
+}
+
+/* Gives libcurl the transfer, which is anchored and configured. */
+static bool engine_attach (struct engine *e, struct transfer *t) {
+  if (curl_multi_add_handle(e->multi, t->easy) != CURLM_OK) return false;
+  t->engine = e;
+  t->next = e->running;
+  if (t->next != NULL) t->next->previous = t;
+  e->running = t;
+  return true;
+}
+
+/*
+ * engine:submit(request, transport, timeout, token?) -> a transfer in flight. `timeout` is in
+ * seconds; `token` is a string or a secret, sent as the service wants it.
+ */
+static int engine_submit (lua_State *L) {
+  size_t length;
+  struct engine *e = engine_check(L);
+  struct request *r = request_check(L, 2);
+  const struct transport *transport = transport_check(L, 3);
+  double timeout = luaL_checknumber(L, 4);
+  const char *token = secret_tolstring(L, 5, &length);
+  if (r->shown) return luaL_error(L, "a request made by dry_run can't be sent");
+  struct transfer *t = engine_new_transfer(L);
+  int self = lua_gettop(L);
+  t->limit = transport->max_response_bytes;
+  t->repeatable = request_is_safe(r);
+  if (token != NULL && r->service->authorization != NULL) {
+    buffer_append_string(&t->authorization, r->service->authorization);
+    buffer_append(&t->authorization, token, length);
+    request_note_secret(r, token, length);
+    if (t->authorization.failed || r->secrets.failed) return luaL_error(L, "not enough memory");
+  }
+  if (!engine_set_headers(t, r)) return luaL_error(L, "more than %d headers", ENGINE_HEADERS);
+  if (transport->max_connections != e->max_connections) {
+    e->max_connections = transport->max_connections;
+    curl_multi_setopt(e->multi, CURLMOPT_MAX_HOST_CONNECTIONS, e->max_connections);
+  }
+  t->easy = e->nidle > 0 ? e->idle[--e->nidle] : curl_easy_init();
+  if (t->easy == NULL) return luaL_error(L, "not enough memory");
+  CURLcode code = engine_configure(t, r, transport, timeout > 0 ? timeout : 0);
+  if (code != CURLE_OK)
+    return luaL_error(L, "can't set up the call: %s", curl_easy_strerror(code));
+  engine_anchor(L, 1, t, self, 2);
+  if (!engine_attach(e, t)) {
+    engine_unanchor(L, 1, t);
+    return luaL_error(L, "libcurl does not take the call");
+  }
+  lua_settop(L, self);
+  return 1;
+}
+
+/*
+ * engine:step(seconds) -> how many transfers can be taken with engine:next(). Moves what can be
+ * moved; waits up to `seconds` for something to happen if nothing has.
+ */
+static int engine_step (lua_State *L) {
+  struct engine *e = engine_check(L);
+  double seconds = luaL_optnumber(L, 2, 0);
+  int running, count = 0;
+  sigset_t previous;
+  engine_hold_sigpipe(&previous);
+  curl_multi_perform(e->multi, &running);
+  engine_collect(e);
+  if (e->finished == NULL && seconds > 0) {
+    curl_multi_poll(e->multi, NULL, 0, (int)(seconds > 3600 ? 3600000 : seconds * 1000 + 1),
+                    NULL);
+    curl_multi_perform(e->multi, &running);
+    engine_collect(e);
+  }
+  engine_release_sigpipe(&previous);
+  for (const struct transfer *t = e->finished; t != NULL; t = t->next)
+    count++;
+  lua_pushinteger(L, count);
+  return 1;
+}
+
+/* engine:next() -> a transfer that is done, each of them once, or nil */
+static int engine_next (lua_State *L) {
+  struct engine *e = engine_check(L);
+  struct transfer *t = e->finished;
+  if (t == NULL) {
+    lua_pushnil(L);
+    return 1;
+  }
+  e->finished = t->next;
+  if (e->finished == NULL) e->last_finished = &e->finished;
+  t->next = NULL;
+  lua_getiuservalue(L, 1, 1);
+  lua_rawgeti(L, -1, t->self);
+  engine_unanchor(L, 1, t);
+  return 1;
+}
+
+/* engine:cancel(transfer): ends it, if it is in flight; it is then never done */
+static int engine_cancel (lua_State *L) {
+  struct engine *e = engine_check(L);
+  struct transfer *t = engine_transfer(L, 2);
+  sigset_t previous;
+  if (t->engine != e || t->done) return 0;
+  engine_hold_sigpipe(&previous);
+  engine_detach(t);
+  engine_release_sigpipe(&previous);
+  engine_unanchor(L, 1, t);
+  return 0;
+}
+
+/*
+ * Ends all there is. In a child process nothing is touched: closing would speak on the
+ * connections that it shares with its parent.
+ */
+static int engine__gc (lua_State *L) {
+  struct engine *e = luaL_checkudata(L, 1, ENGINE);
+  sigset_t previous;
+  if (e->multi == NULL) return 0;
+  if (e->pid != getpid()) {
+    while (e->running != NULL)
+      engine_abandon(e->running);
+    return 0;
+  }
+  engine_hold_sigpipe(&previous);
+  while (e->running != NULL) {
+    struct transfer *t = e->running;
+    engine_detach(t);
+    t->engine = NULL;
+  }
+  while (e->nidle > 0)
+    curl_easy_cleanup(e->idle[--e->nidle]);
+  curl_multi_cleanup(e->multi);
+  e->multi = NULL;
+  engine_release_sigpipe(&previous);
+  return 0;
+}
+
+/* engine() -> the engine of this Lua state in this process, made at first use */
+int engine_get (lua_State *L) {
+  lua_getfield(L, LUA_REGISTRYINDEX, ENGINE ".current");
+  struct engine *e = luaL_testudata(L, -1, ENGINE);
+  if (e != NULL && e->pid == getpid()) return 1;
+  e = lua_newuserdatauv(L, sizeof *e, 1);
+  memset(e, 0, sizeof *e);
+  e->last_finished = &e->finished;
+  luaL_setmetatable(L, ENGINE);
+  lua_newtable(L);
+  lua_setiuservalue(L, -2, 1);
+  e->pid = getpid();
+  if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK ||
+      (e->multi = curl_multi_init()) == NULL)
+    return luaL_error(L, "libcurl can't be initialised");
+  curl_multi_setopt(e->multi, CURLMOPT_MAX_CONCURRENT_STREAMS, MAX_STREAMS);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, LUA_REGISTRYINDEX, ENGINE ".current");
+  return 1;
+}
+
+/* transfer:done() -> whether it has ended; one that a fork left behind has */
+static int transfer_done (lua_State *L) {
+  struct transfer *t = engine_transfer(L, 1);
+  if (!t->done && t->engine != NULL && t->engine->pid != getpid()) engine_abandon(t);
+  lua_pushboolean(L, t->done);
+  return 1;
+}
+
+/* transfer:status() -> the HTTP status of the answer, 0 where there is none */
+static int transfer_status (lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)engine_transfer(L, 1)->status);
+  return 1;
+}
+
+/* transfer:header(name) -> the value of the first such header of the answer, or nil */
+static int transfer_header (lua_State *L) {
+  size_t length;
+  const struct transfer *t = engine_transfer(L, 1);
+  const char *value = engine_header(t, luaL_checkstring(L, 2), &length);
+  if (value != NULL)
+    lua_pushlstring(L, value, length);
+  else
+    lua_pushnil(L);
+  return 1;
+}
+
+/* transfer:headers() -> {[name in lower case] = value}, repeated ones joined by ", " */
+static int transfer_headers (lua_State *L) {
+  const struct transfer *t = engine_transfer(L, 1);
+  lua_settop(L, 1);
+  lua_newtable(L);
+  const char *line = t->head.data, *end = line + t->head.length;
+  while (line != NULL && line < end) {
+    /* the status line has no name, whatever is in it */
+    const char *next = memchr(line, '\n', (size_t)(end - line));
+    const char *stop = next != NULL ? next : end,
+               *colon = memchr(line, ':', (size_t)(stop - line));
+    if (colon != NULL && line != t->head.data) {
+      const char *value = colon + 1;
+      while (value < stop && isspace((unsigned char)*value))
+        value++;
+      while (stop > value && isspace((unsigned char)stop[-1]))
+        stop--;
+      luaL_Buffer name;
+      luaL_buffinit(L, &name);
+      for (const char *c = line; c < colon; c++)
+        luaL_addchar(&name, (char)tolower((unsigned char)*c));
+      luaL_pushresult(&name);
+      lua_pushvalue(L, -1);
+      lua_rawget(L, 2);
+      bool again = !lua_isnil(L, -1);
+      if (again)
+        lua_pushliteral(L, ", ");
+      else
+        lua_pop(L, 1);
+      lua_pushlstring(L, value, (size_t)(stop - value));
+      if (again) lua_concat(L, 3);
+      lua_rawset(L, 2);
+    }
+    line = next != NULL ? next + 1 : NULL;
+  }
+  return 1;
+}
+
+static int transfer__gc (lua_State *L) {
+  struct transfer *t = engine_transfer(L, 1);
+  sigset_t previous;
+  engine_hold_sigpipe(&previous);
+  if (t->easy != NULL && t->engine == NULL)
+    curl_easy_cleanup(t->easy);
+  else if (t->easy != NULL && t->engine->pid == getpid())
+    engine_detach(t);
+  else if (t->easy != NULL)
+    engine_abandon(t);
+  engine_release_sigpipe(&previous);
+  t->easy = NULL;
+  t->engine = NULL;
+  buffer_free(&t->authorization);
+  buffer_free(&t->head);
+  buffer_free(&t->body);
+  return 0;
+}
+
+static const luaL_Reg transfer_functions[] = {
+    {"done", transfer_done},       {"status", transfer_status}, {"header", transfer_header},
+    {"headers", transfer_headers}, {"__gc", transfer__gc},      {NULL, NULL},
+};
+
+static const luaL_Reg engine_functions[] = {
+    {"submit", engine_submit}, {"step", engine_step}, {"next", engine_next},
+    {"cancel", engine_cancel}, {"__gc", engine__gc},  {NULL, NULL},
+};
+
+void engine_register (lua_State *L) {
+  compat_newclass(L, ENGINE, engine_functions);
+  compat_newclass(L, TRANSFER, transfer_functions);
+}

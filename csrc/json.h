@@ -1,0 +1,33 @@
+/* JSON: a native writer, and a reader that stands on lua-cjson. */
+#ifndef CLOUDSYNC_JSON_H
+#define CLOUDSYNC_JSON_H
+
+#include "buffer.h"
+#include "compat.h"
+
+#define JSON_MAX_DEPTH 1000
+
+/* How json_write writes, and after a failure what was wrong, and where. */
+struct json_writer {
+  struct buffer *out;
+  struct buffer *secrets;          /* gets each secret that was written, ended by a NUL */
+  const char *const *secret_names; /* properties whose strings are secrets, ended by NULL */
+  bool shown;                      /* write <secret> in place of each secret */
+  bool misuse;                     /* failed on a type that JSON does not have */
+  char where[160];                 /* path of the value at fault: .policy.tags[3] */
+  char problem[80];
+};
+
+bool json_write (lua_State *L, int index, struct json_writer *w);
+bool json_read (lua_State *L, const char *bytes, size_t length);
+bool json_valid_utf8 (const char *bytes, size_t length, size_t *at);
+void json_note_secret (struct buffer *secrets, const char *bytes, size_t length);
+
+int json_array (lua_State *L);
+void json_push_null (lua_State *L);
+bool json_is_null (lua_State *L, int index);
+void json_register (lua_State *L);
+
+extern const luaL_Reg json_functions[];
+
+#endif

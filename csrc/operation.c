@@ -1,0 +1,27 @@
+#include "operation.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const struct service *const services[] = {&datafactory_service, &entra_service};
+
+/* The service of that name, or NULL. */
+const struct service *operation_service (const char *name) {
+  for (size_t i = 0; i < sizeof services / sizeof *services; i++)
+    if (strcmp(services[i]->name, name) == 0) return services[i];
+  return NULL;
+}
+
+static int operation_compare (const void *a, const void *b) {
+  const struct operation *x = a, *y = b;
+  int order = strcmp(x->group, y->group);
+  return order != 0 ? order : strcmp(x->name, y->name);
+}
+
+/* The operation of that group and name, or NULL. */
+const struct operation *operation_find (const struct service *service, const char *group,
+                                        const char *name) {
+  struct operation wanted = {.group = group, .name = name};
+  return bsearch(&wanted, service->operations, service->noperations, sizeof wanted,
+                 operation_compare);
+}

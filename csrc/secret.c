@@ -1,0 +1,82 @@
+#include "secret.h"
+#include "buffer.h"
+
+#define SECRET "cloudsync.secret"
+
+struct secret {
+  size_t length;
+  char bytes[]; /* ended by a NUL that length does not count */
+};
+
+/* The bytes of the secret at index and their number, or NULL if it is no secret. */
+const char *secret_test (lua_State *L, int index, size_t *length) {
+  const struct secret *self = luaL_testudata(L, index, SECRET);
+  if (self == NULL) return NULL;
+  *length = self->length;
+  return self->bytes;
+}
+
+/* The bytes of the string or secret at index, or NULL if it is neither; numbers are neither. */
+const char *secret_tolstring (lua_State *L, int index, size_t *length) {
+  return lua_type(L, index) == LUA_TSTRING ? lua_tolstring(L, index, length)
+                                           : secret_test(L, index, length);
+}
+
+/* [-0, +1] secret(text) -> a secret; a secret is given back as it is. */
+int secret_new (lua_State *L) {
+  size_t length;
+  if (secret_test(L, 1, &length) != NULL) {
+    lua_settop(L, 1);
+    return 1;
+  }
+  luaL_checktype(L, 1, LUA_TSTRING);
+  const char *bytes = lua_tolstring(L, 1, &length);
+  struct secret *self = lua_newuserdatauv(L, sizeof *self + length + 1, 0);
+  self->length = 0;
+  luaL_setmetatable(L, SECRET);
+  memcpy(self->bytes, bytes, length + 1);
+  self->length = length;
+  return 1;
+}
+
+/* secret:reveal() -> the text, as a Lua string that is no longer protected */
+static int secret_reveal (lua_State *L) {
+  const struct secret *self = luaL_checkudata(L, 1, SECRET);
+  lua_pushlstring(L, self->bytes, self->length);
+  return 1;
+}
+
+static int secret__tostring (lua_State *L) {
+  lua_pushliteral(L, SECRET_SHOWN);
+  return 1;
+}
+
+/* Equal by content, in a time that does not tell where two secrets differ. */
+static int secret__eq (lua_State *L) {
+  const struct secret *a = luaL_checkudata(L, 1, SECRET);
+  const struct secret *b = luaL_checkudata(L, 2, SECRET);
+  unsigned char difference = a->length != b->length;
+  for (size_t i = 0; i < a->length && i < b->length; i++)
+    difference |= (unsigned char)(a->bytes[i] ^ b->bytes[i]);
+  lua_pushboolean(L, difference == 0);
+  return 1;
+}
+
+static int secret__gc (lua_State *L) {
+  struct secret *self = luaL_checkudata(L, 1, SECRET);
+  buffer_wipe(self->bytes, self->length);
+  self->length = 0;
+  return 0;
+}
+
+static const luaL_Reg secret_functions[] = {
+    {"reveal", secret_reveal},
+    {"__tostring", secret__tostring},
+    {"__eq", secret__eq},
+    {"__gc", secret__gc},
+    {NULL, NULL},
+};
+
+void secret_register (lua_State *L) {
+  compat_newclass(L, SECRET, secret_functions);
+}

@@ -1,0 +1,14 @@
+/* Strings that do not print themselves and are wiped when they are collected. */
+#ifndef CLOUDSYNC_SECRET_H
+#define CLOUDSYNC_SECRET_H
+
+#include "compat.h"
+
+#define SECRET_SHOWN "<secret>"
+
+void secret_register (lua_State *L);
+int secret_new (lua_State *L);
+const char *secret_test (lua_State *L, int index, size_t *length);
+const char *secret_tolstring (lua_State *L, int index, size_t *length);
+
+#endif

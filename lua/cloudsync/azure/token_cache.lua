@@ -1,0 +1,69 @@
+--- Keeps tokens until shortly before they expire; one refresh serves all who wait for it.
+local core = require "cloudsync.core"
+local driver = require "cloudsync.driver"
+local errors = require "cloudsync.error"
+
+local MARGIN = 300 -- s before its expiry at which a token is replaced, or half of a shorter life
+local FAILURE_LIFE = 5 -- s for which a failed refresh is not tried again
+
+local TokenCache = {}
+TokenCache.__index = TokenCache
+
+local token_cache = {}
+
+--- @tparam function fetch called with a scope and a deadline; returns a token and its life in
+--   seconds, or nil and an error
+function token_cache.new(fetch)
+  return setmetatable({ fetch = fetch, entries = {} }, TokenCache)
+end
+
+local function refresh(self, entry, scope, deadline)
+  local event = driver.current().event()
+  entry.refreshing = event
+  local ok, token, life = pcall(self.fetch, scope, deadline)
+  entry.refreshing = nil
+  local now = core.now()
+  if ok and token then
+    entry.token = token
+    entry.stale_at = now + life - math.min(MARGIN, life / 2)
+    entry.expires_at, entry.expires_on = now + life, os.time() + life
+    entry.failure = nil
+  else
+    local failure = ok and life or errors.new { kind = "auth", message = tostring(token) }
+    -- one caller's short deadline is not the others' failure
+    local own = failure.kind == "timeout" and deadline and now >= deadline
+    entry.failure = failure
+    entry.failed_until = own and now or now + FAILURE_LIFE
+  end
+  event:set()
+end
+
+--- A token for a scope.
+-- @tparam string scope
+-- @param rejected a token that the service did not take, which is not given again
+-- @tparam ?number deadline by `core.now()`
+-- @return the token and when it expires (seconds since 1970), or nil and an error
+function TokenCache:get(scope, rejected, deadline)
+  local entry = self.entries[scope] or { stale_at = 0, expires_at = 0, failed_until = 0 }
+  self.entries[scope] = entry
+  if rejected and entry.token == rejected then entry.token = nil end
+  while true do
+    local now = core.now()
+    local usable = entry.token and now < entry.expires_at
+    if usable and now < entry.stale_at then return entry.token, entry.expires_on end
+    if now < entry.failed_until then
+      if usable then return entry.token, entry.expires_on end
+      return nil, entry.failure
+    end
+    if not entry.refreshing then
+      refresh(self, entry, scope, deadline)
+      if entry.failure and not (entry.token and core.now() < entry.expires_at) then
+        return nil, entry.failure
+      end
+    elseif not entry.refreshing:wait(deadline) then
+      return nil, errors.new { kind = "timeout", message = "the deadline passed before a token came" }
+    end
+  end
+end
+
+return token_cache

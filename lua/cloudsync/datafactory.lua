@@ -1,0 +1,41 @@
+--- Azure Data Factory, api-version 2018-06-01: one function for each operation.
+--
+-- See the [REST reference](https://learn.microsoft.com/rest/api/datafactory/).
+local client = require "cloudsync.client"
+local clouds = require "cloudsync.azure.clouds"
+local suggest = require "cloudsync.suggest"
+
+local datafactory = {}
+
+local function authorise(self, rejected, deadline)
+  local cloud = clouds[self.options.cloud or "public"]
+  return self.options.credential:get_token(cloud.scope, { rejected = rejected, deadline = deadline })
+end
+
+--- Makes a client.
+-- @tparam table options `credential` (see `cloudsync.azure`), `cloud` ("public", "usgovernment" or
+--   "china"); `subscriptionId`, `resourceGroupName` and `factoryName`, which stand in for the
+--   parameters of these names; and what every client takes
+-- @return a client: `client.<group>:<operation>(parameters?, options?)`
+function datafactory.new(options)
+  if type(options) ~= "table" then error("datafactory: options must be a table", 2) end
+  local name = options.cloud or "public"
+  local cloud = clouds[name]
+  if not cloud then
+    error(("datafactory: unknown cloud '%s'%s"):format(tostring(name),
+      suggest(tostring(name), { "public", "usgovernment", "china" })), 2)
+  end
+  if options.credential == nil then
+    error("datafactory: credential is missing: make one with cloudsync.azure", 2)
+  end
+  return client.new({
+    service = "datafactory",
+    options = { credential = "credential", cloud = "string", subscriptionId = "string",
+      resourceGroupName = "string", factoryName = "string" },
+    parameters = { "subscriptionId", "resourceGroupName", "factoryName" },
+    endpoint = cloud.endpoint,
+    authorise = authorise,
+  }, options)
+end
+
+return datafactory

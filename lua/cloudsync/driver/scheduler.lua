@@ -1,0 +1,180 @@
+--- Runs tasks (coroutines) that wait for transfers, for a time or for each other.
+--
+-- What a driver offers: `wait(transfer)`, `sleep(seconds)`, and `event()`, an object with
+-- `wait(deadline?)` and `set()`.
+local core = require "cloudsync.core"
+
+local scheduler = {}
+
+local LONGEST_STEP = 0.5 -- s; so that a signal handler of the interpreter's gets its turn
+
+local tasks = setmetatable({}, { __mode = "k" }) -- coroutine -> its task
+local waiting = {} -- transfer -> the task that waits for it
+local ready, first, last = {}, 1, 0 -- a queue of tasks
+local timers = {} -- a binary heap of {at, task}
+
+local function wake(task)
+  if task.queued then return end
+  task.queued = true
+  last = last + 1
+  ready[last] = task
+end
+
+local function add_timer(at, task)
+  local timer = { at = at, task = task }
+  local i = #timers + 1
+  while i > 1 do
+    local parent = math.floor(i / 2)
+    if timers[parent].at <= at then break end
+    timers[i] = timers[parent]
+    i = parent
+  end
+  timers[i] = timer
+  return timer
+end
+
+local function remove_first_timer()
+  local timer, bottom = timers[1], table.remove(timers)
+  local i, count = 1, #timers
+  if count == 0 then return timer end
+  while 2 * i <= count do
+    local child = 2 * i
+    if child < count and timers[child + 1].at < timers[child].at then child = child + 1 end
+    if bottom.at <= timers[child].at then break end
+    timers[i] = timers[child]
+    i = child
+  end
+  timers[i] = bottom
+  return timer
+end
+
+-- Lets bytes move, waiting up to `seconds`, and wakes the tasks whose transfers are done.
+local function step(seconds)
+  local engine = core.engine()
+  engine:step(seconds)
+  local transfer = engine:next()
+  while transfer do
+    local task = waiting[transfer]
+    waiting[transfer] = nil
+    if task then wake(task) end
+    transfer = engine:next()
+  end
+end
+
+local function settle(task, ok, ...)
+  if coroutine.status(task.coroutine) == "dead" then
+    task.done, task.ok, task.results = true, ok, { n = select("#", ...), ... }
+    task.ended:set()
+  elseif not task.suspended then
+    wake(task) -- the function yielded by itself: it goes on after the others
+  end
+end
+
+-- One round: the timers, the tasks that are ready, then the transfers.
+local function turn(limit)
+  while timers[1] and timers[1].at <= core.now() do
+    local task = remove_first_timer().task
+    if task then wake(task) end
+  end
+  for _ = first, last do
+    local task = ready[first]
+    ready[first] = nil
+    first = first + 1
+    task.queued, task.suspended = false, false
+    settle(task, coroutine.resume(task.coroutine))
+  end
+  local seconds = last >= first and 0 or math.min(limit, LONGEST_STEP)
+  if timers[1] then seconds = math.max(0, math.min(seconds, timers[1].at - core.now())) end
+  step(seconds)
+end
+
+--- The task that is running, or nil; a coroutine that a task made itself is not one.
+function scheduler.current()
+  return tasks[coroutine.running()]
+end
+
+-- Suspends the running task until it is woken, at the latest at `deadline`.
+local function suspend(task, deadline)
+  local timer = deadline and add_timer(deadline, task)
+  task.suspended = true
+  coroutine.yield()
+  if timer then timer.task = nil end
+end
+
+--- Runs all tasks until `done()` is true, at the latest until `deadline`.
+function scheduler.run_until(done, deadline)
+  while not done() do
+    local left = deadline and deadline - core.now() or math.huge
+    if left <= 0 then return end
+    turn(left)
+  end
+end
+
+function scheduler.wait(transfer)
+  local task = scheduler.current()
+  while not transfer:done() do
+    waiting[transfer] = task
+    suspend(task)
+  end
+end
+
+function scheduler.sleep(seconds)
+  local deadline = core.now() + seconds
+  repeat suspend(scheduler.current(), deadline) until core.now() >= deadline
+end
+
+local Event = {}
+Event.__index = Event
+
+--- Something that happens once, and that any number of callers can wait for.
+function scheduler.event()
+  return setmetatable({ waiters = {} }, Event)
+end
+
+function Event:set()
+  self.happened = true
+  for _, task in ipairs(self.waiters) do wake(task) end
+  self.waiters = {}
+end
+
+-- Returns whether it happened before the deadline.
+function Event:wait(deadline)
+  local task = scheduler.current()
+  if not task then
+    scheduler.run_until(function() return self.happened end, deadline)
+    return self.happened or false
+  end
+  while not self.happened and not (deadline and core.now() >= deadline) do
+    self.waiters[#self.waiters + 1] = task
+    suspend(task, deadline)
+  end
+  return self.happened or false
+end
+
+local Task = {}
+Task.__index = Task
+
+--- Starts a task; it runs while something waits.
+-- @tparam function fn called with the other arguments
+-- @return a task with `wait(timeout?)`, which returns what `fn` returned and raises what it raised
+function scheduler.spawn(fn, ...)
+  local arguments = { n = select("#", ...), ... }
+  local task = setmetatable({ ended = scheduler.event() }, Task)
+  task.coroutine = coroutine.create(function()
+    return fn((table.unpack or unpack)(arguments, 1, arguments.n))
+  end)
+  tasks[task.coroutine] = task
+  wake(task)
+  return task
+end
+
+--- Waits for the task to end.
+-- @tparam ?number timeout seconds
+-- @return what its function returned; `nil, "timeout"` if it has not ended in time
+function Task:wait(timeout)
+  if not self.ended:wait(timeout and core.now() + timeout) then return nil, "timeout" end
+  if not self.ok then error(self.results[1], 0) end
+  return (table.unpack or unpack)(self.results, 1, self.results.n)
+end
+
+return scheduler

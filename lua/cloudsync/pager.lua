@@ -1,0 +1,110 @@
+--- The pages of a list, fetched as they are read.
+--
+-- A pager is called for the next item, so it stands in a `for`; it raises the error object of a
+-- page that can't be fetched. `pages()` gives whole pages in the same way. `collect()` returns all
+-- items, or `nil, err`.
+local core = require "cloudsync.core"
+local errors = require "cloudsync.error"
+
+local Pager = {}
+Pager.__index = Pager
+
+local pager = {}
+
+-- @param client the client whose `send` fetches a page
+-- @param request for the first page
+-- @tparam table options of the call; its deadline is for all pages together
+function pager.new(client, request, options)
+  return setmetatable({ client = client, request = request, options = options }, Pager)
+end
+
+local function refuse(self, message)
+  local description = self.request:describe()
+  self.request = nil
+  return nil, errors.new {
+    kind = "protocol", outcome = "rejected", service = description.service,
+    operation = description.operation, message = message,
+  }
+end
+
+-- The request for the page behind this one, or nil.
+local function follow(self, link)
+  if link == nil or link == core.null or link == "" then return nil end
+  if type(link) ~= "string" then return refuse(self, "the link to the next page is no text") end
+  local request = self.request:follow(self.client.transport, link)
+  if not request then
+    return refuse(self, "the link to the next page leads to another origin, which gets no "
+      .. "credentials: check endpoint")
+  end
+  if request:describe().url == self.request:describe().url then
+    return refuse(self, "the link to the next page leads to the same page again")
+  end
+  return request
+end
+
+-- Fetches the next page: its items, or nil at the end, or nil and an error.
+local function fetch(self)
+  if not self.request then return nil end
+  local timeout = self.options.deadline
+  self.deadline = self.deadline or timeout and core.now() + timeout
+  local page, response = self.client:send(self.request, self.options, self.deadline)
+  if page == nil then
+    self.request = nil
+    return nil, response
+  end
+  local items_name, link_name = self.request:paging()
+  local items = type(page) == "table" and page[items_name]
+  if items == nil or items == core.null then items = {} end
+  if type(items) ~= "table" then return refuse(self, "the page holds no list of items") end
+  local request, err = follow(self, page[link_name])
+  self.request = request
+  self.failure = err
+  return items
+end
+
+local function next_page(self)
+  if self.failure then
+    local err = self.failure
+    self.failure = nil
+    return nil, err
+  end
+  return fetch(self)
+end
+
+function Pager:__call()
+  while true do
+    self.index = (self.index or 0) + 1
+    local item = self.items and self.items[self.index]
+    if item ~= nil then return item end
+    local items, err = next_page(self)
+    if err then error(err, 0) end
+    if not items then
+      self.items = nil
+      return nil
+    end
+    self.items, self.index = items, 0
+  end
+end
+
+--- An iterator over pages, each a list of items.
+function Pager:pages()
+  return function()
+    local items, err = next_page(self)
+    if err then error(err, 0) end
+    return items
+  end
+end
+
+--- All items.
+-- @treturn {table,...} or nil and an error
+function Pager:collect()
+  local all = core.array()
+  while true do
+    local items, err = next_page(self)
+    if err then return nil, err end
+    if not items then return all end
+    for _, item in ipairs(items) do all[#all + 1] = item end
+  end
+end
+
+return pager
