@@ -29,8 +29,14 @@ $$(BUILD)/$(1)/objects/%.o: csrc/%.c $$(HEADERS) Makefile
 $$(BUILD)/$(1)/cloudsync/core.so: $$(OBJECTS_$(1))
 	@mkdir -p $$(@D)
 	$$(CC) $$(ALL_CFLAGS) $$(LDFLAGS) -shared -o $$@ $$^ $$(LIBS)
+$$(BUILD)/$(1)/process.so: spec/process.c csrc/compat.h
+	@mkdir -p $$(@D)
+	$$(CC) $$(ALL_CFLAGS) -Icsrc $$(LUA_CFLAGS_$(1)) -shared -o $$@ $$<
 endef
 $(foreach lua,$(INTERPRETERS),$(eval $(call interpreter,$(lua))))
+
+check: $(CORES) $(INTERPRETERS:%=$(BUILD)/%/process.so)
+	spec/run
 
 clean:
 	rm -rf $(BUILD)

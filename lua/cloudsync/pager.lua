@@ -4,6 +4,7 @@
 -- page that can't be fetched. `pages()` gives whole pages in the same way. `collect()` returns all
 -- items, or `nil, err`.
 local core = require "cloudsync.core"
+local driver = require "cloudsync.driver"
 local errors = require "cloudsync.error"
 
 local Pager = {}
@@ -15,7 +16,9 @@ local pager = {}
 -- @param request for the first page
 -- @tparam table options of the call; its deadline is for all pages together
 function pager.new(client, request, options)
-  return setmetatable({ client = client, request = request, options = options }, Pager)
+  return setmetatable({
+    client = client, request = request, options = options, items = {}, index = 0,
+  }, Pager)
 end
 
 local function refuse(self, message)
@@ -63,26 +66,32 @@ local function fetch(self)
 end
 
 local function next_page(self)
-  if self.failure then
-    local err = self.failure
-    self.failure = nil
-    return nil, err
-  end
-  return fetch(self)
+  local err = self.failure
+  if not err then return fetch(self) end
+  self.failure = nil
+  return nil, err
+end
+
+-- Fetches the next page for all tasks that share this iteration.
+local function turn_page(self)
+  if self.turning then return self.turning:wait() end
+  self.turning = driver.current().event()
+  local items, err = next_page(self)
+  self.items, self.index, self.ended = items or {}, 0, not items
+  self.turning:set()
+  self.turning = nil
+  if err then error(err, 0) end
 end
 
 function Pager:__call()
-  while true do
-    self.index = (self.index or 0) + 1
-    local item = self.items and self.items[self.index]
-    if item ~= nil then return item end
-    local items, err = next_page(self)
-    if err then error(err, 0) end
-    if not items then
-      self.items = nil
-      return nil
+  while not self.ended do
+    local index = self.index + 1
+    local item = self.items[index]
+    if item ~= nil then
+      self.index = index
+      return item
     end
-    self.items, self.index = items, 0
+    turn_page(self)
   end
 end
 

@@ -27,10 +27,32 @@ end
 --- Seconds on a clock that is never set.
 tasks.now = core.now
 
+local function is_callable(value)
+  local metatable = getmetatable(value)
+  return type(value) == "function" or (type(metatable) == "table" and metatable.__call ~= nil)
+end
+
+-- Gives the items of a list or of an iterator one by one, each with its index.
+local function source_of(items)
+  local last = 0
+  if is_callable(items) then
+    return function()
+      local item = items() -- may wait, and others may take theirs meanwhile
+      last = last + 1
+      return item, last
+    end
+  end
+  return function()
+    last = last + 1
+    return items[last], last
+  end
+end
+
 --- Calls a function for each item, several at a time.
 --
--- An item fails where `fn` raises or returns `nil, err`; the others go on.
--- @tparam table items a list
+-- An item fails where `fn` raises or returns `nil, err`; the others go on. Where an iterator raises,
+-- no more items are taken, and the failure has no item.
+-- @tparam table|function items a list, or an iterator such as a pager
 -- @tparam function fn called with the item and its index
 -- @tparam ?table options `concurrency` (16): how many at a time
 -- @treturn table results by index
@@ -40,21 +62,28 @@ function tasks.map(items, fn, options)
   if type(limit) ~= "number" or limit < 1 then
     error("cloudsync.map: concurrency must be a number of at least 1", 2)
   end
-  local results, failures, next_index = {}, {}, 1
+  local results, failures, broken = {}, {}, false
+  local next_item = source_of(items)
   local function work()
-    while next_index <= #items do
-      local index = next_index
-      next_index = index + 1
-      local ok, result, err = pcall(fn, items[index], index)
+    while not broken do
+      local taken, item, index = pcall(next_item)
+      if not taken then
+        broken = true
+        failures[#failures + 1] = { index = math.huge, err = item }
+        return
+      end
+      if item == nil then return end
+      local ok, result, err = pcall(fn, item, index)
       if not ok then result, err = nil, result end
       results[index] = result
       if result == nil and err ~= nil then
-        failures[#failures + 1] = { index = index, item = items[index], err = err }
+        failures[#failures + 1] = { index = index, item = item, err = err }
       end
     end
   end
   local workers = {}
-  for i = 1, math.min(limit, #items) do workers[i] = scheduler.spawn(work) end
+  local count = is_callable(items) and limit or math.min(limit, #items)
+  for i = 1, count do workers[i] = scheduler.spawn(work) end
   for _, worker in ipairs(workers) do worker:wait() end
   table.sort(failures, function(a, b) return a.index < b.index end)
   return results, failures

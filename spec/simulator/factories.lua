@@ -47,7 +47,7 @@ local function put (request, scope, factory)
   return arm.ok(describe(factory))
 end
 
--- method(request, scope, factory) -> answer; only PUT, PATCH and DELETE meet no factory.
+-- method(request, scope, factory) -> answer; only PUT and DELETE meet no factory.
 factories.methods = { PUT = put, PATCH = put }
 
 function factories.methods.GET (_, _, factory)

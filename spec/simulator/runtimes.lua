@@ -98,15 +98,16 @@ local function is_online (runtime_state, number)
 end
 
 local function node_status (factory, runtime, number)
-  local online = is_online(runtime.state, number)
+  local override = (runtime.override.nodes or {})[number] or {}
+  local status = override.status or is_online(runtime.state, number) and "Online" or "Offline"
+  local online = status == "Online"
   local seen = arm.time(online and ngx.now() or factory.created)
   return merge({
     nodeName = "Node_" .. number,
     machineName = ("%s-NODE-%d"):format(runtime.name:upper(), number),
     hostServiceUri = ("https://%s-node-%d.corp.example:8050/HostServiceRemote.svc/")
       :format(runtime.name, number),
-    status = online and "Online" or "Offline",
-    capabilities = capabilities(online, runtime.in_sync),
+    status = status,
     versionStatus = "UpToDate",
     version = "5.44.8984.1",
     registerTime = arm.time(factory.created),
@@ -115,7 +116,9 @@ local function node_status (factory, runtime, number)
     lastUpdateResult = "None",
     isActiveDispatcher = number == 1,
     maxConcurrentJobs = 56,
-  }, (runtime.override.nodes or {})[number] or {})
+  }, override, {
+    capabilities = merge(capabilities(online, runtime.in_sync), override.capabilities or {}),
+  })
 end
 
 local function nodes (factory, runtime)
@@ -179,8 +182,7 @@ end
 
 function runtimes.actions.synccredentials (request, factory, runtime)
   if runtime.kind ~= "SelfHosted" then return unsuitable(request, runtime, "syncCredentials") end
-  local dispatcher = nodes(factory, runtime)[1]
-  if not dispatcher or runtime.state == "Offline" then
+  if runtime.state == "Offline" or runtime.state == "NeedRegistration" then
     return arm.error(400, "IntegrationRuntimeOffline",
       ("The integration runtime '%s' has no node online."):format(runtime.name), request.path)
   end

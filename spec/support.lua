@@ -1,0 +1,74 @@
+--- What the specs share: the simulator's control, and clients of what it simulates.
+local cjson = require "cjson"
+local http = require "socket.http"
+local ltn12 = require "ltn12"
+
+local support = {}
+
+--- A variable of the simulator's, without its prefix.
+function support.env(name)
+  return assert(os.getenv("CLOUDSYNC_SIM_" .. name), "run the specs with `make test`")
+end
+
+--- Asks the simulator's control, over LuaSocket: not by the library that is under test.
+function support.control(method, path, body)
+  local text = body ~= nil and cjson.encode(body) or ""
+  local answer = {}
+  local ok, status = http.request {
+    method = method, url = support.env "PLAIN" .. "/_simulator/" .. path,
+    headers = { ["Content-Type"] = "application/json", ["Content-Length"] = #text },
+    source = ltn12.source.string(text), sink = ltn12.sink.table(answer),
+  }
+  local said = table.concat(answer)
+  if not ok or status >= 300 then error(("%s %s: %s %s"):format(method, path, status, said), 2) end
+  return said ~= "" and cjson.decode(said) or nil
+end
+
+--- Everything as at the start.
+function support.reset()
+  support.control("POST", "reset")
+end
+
+--- Adds a fault or a list of them; see the simulator's README.
+function support.fault(rule)
+  support.control("POST", "faults", rule)
+end
+
+--- The requests that were received, filtered by the query (`service=arm&operation=getStatus`).
+function support.requests(query)
+  return support.control("GET", "requests" .. (query and "?" .. query or "")).requests
+end
+
+--- Creates a factory and returns what the simulator tells of it.
+function support.factory(definition)
+  return support.control("POST", "factories", definition)
+end
+
+local function with(defaults, overrides)
+  local options = {}
+  for name, value in pairs(defaults) do options[name] = value end
+  for name, value in pairs(overrides or {}) do options[name] = value end
+  return options
+end
+
+--- A client secret credential of the simulator's application.
+function support.credential(overrides)
+  return require "cloudsync.azure".client_secret_credential(with({
+    tenant_id = support.env "TENANT_ID", client_id = support.env "CLIENT_ID",
+    client_secret = support.env "CLIENT_SECRET", authority = support.env "AUTHORITY",
+    ca_file = support.env "CA_FILE",
+  }, overrides))
+end
+
+--- A Data Factory client with a token that is always good.
+function support.datafactory(overrides)
+  local azure = require "cloudsync.azure"
+  return require "cloudsync.datafactory".new(with({
+    credential = azure.static_token_credential(support.env "STATIC_TOKEN"),
+    endpoint = support.env "ARM", ca_file = support.env "CA_FILE",
+    subscriptionId = support.env "SUBSCRIPTION_ID",
+    resourceGroupName = support.env "RESOURCE_GROUP", factoryName = support.env "FACTORY",
+  }, overrides))
+end
+
+return support
