@@ -1,44 +1,100 @@
 # The developer's entry point; LuaRocks builds from the rockspec instead.
-# Every target is explained in README.md.
+#
+#   make            build/lua5.4 and build/luajit, each where its headers are installed
+#   make deps       install what is missing for everything below but valgrind
+#   make demo       from a fresh machine to a factory of 200 runtimes in sync
+#   make test       from a fresh machine to the whole suite; SPECS names files, LUAS interpreters
+#   make lint       luacheck, clang-format, clang-tidy
+#   make sanitize   the suite under AddressSanitizer and UndefinedBehaviorSanitizer
+#   make valgrind   the suite under valgrind
+#   make bench      what speed and memory cost
+#   make simulator  the simulated services in the foreground
 
 CFLAGS ?= -O2 -g
+PKG_CONFIG ?= pkg-config
+BUILD ?= build
+LUAS ?= lua5.4 luajit
 WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wcast-qual -Wstrict-prototypes \
 	-Wmissing-prototypes -Wconversion
-PKG_CONFIG ?= pkg-config
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARNINGS) $(CFLAGS) \
 	$(shell $(PKG_CONFIG) --cflags libcurl 2>/dev/null)
 LIBS = $(shell $(PKG_CONFIG) --libs libcurl 2>/dev/null || echo -lcurl) -lpthread
 
 SOURCES = $(wildcard csrc/*.c csrc/operations/*.c)
 HEADERS = $(wildcard csrc/*.h)
+LUA_FILES = $(wildcard bin/* bench/*.lua tools/*.lua) lua spec
 
-LUA_CFLAGS_lua5.4 = $(shell $(PKG_CONFIG) --cflags lua5.4 2>/dev/null)
-LUA_CFLAGS_luajit = $(shell $(PKG_CONFIG) --cflags luajit 2>/dev/null)
-INTERPRETERS = $(foreach lua,lua5.4 luajit,$(if $(LUA_CFLAGS_$(lua)),$(lua)))
+INCLUDES_lua5.4 := $(shell $(PKG_CONFIG) --cflags lua5.4 2>/dev/null)
+INCLUDES_luajit := $(shell $(PKG_CONFIG) --cflags luajit 2>/dev/null)
+FOUND = $(foreach lua,$(LUAS),$(if $(INCLUDES_$(lua)),$(lua)))
+CORES = $(FOUND:%=$(BUILD)/%/cloudsync/core.so)
+SPEC_MODULES = $(FOUND:%=$(BUILD)/%/process.so)
 
-BUILD = build
-CORES = $(INTERPRETERS:%=$(BUILD)/%/cloudsync/core.so)
+IN_CHECKOUT = LUA_PATH='./?.lua;lua/?.lua;lua/?/init.lua;;' LUA_CPATH='$(BUILD)/lua5.4/?.so;;'
 
 all: $(CORES)
+	@test -n "$(CORES)" || { echo "No headers of $(LUAS) found: make deps installs them." >&2; \
+		exit 1; }
 
 define interpreter
 OBJECTS_$(1) = $$(SOURCES:csrc/%.c=$$(BUILD)/$(1)/objects/%.o)
 $$(BUILD)/$(1)/objects/%.o: csrc/%.c $$(HEADERS) Makefile
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_CFLAGS) $$(LUA_CFLAGS_$(1)) -c -o $$@ $$<
+	$$(CC) $$(ALL_CFLAGS) $$(INCLUDES_$(1)) -c -o $$@ $$<
 $$(BUILD)/$(1)/cloudsync/core.so: $$(OBJECTS_$(1))
 	@mkdir -p $$(@D)
 	$$(CC) $$(ALL_CFLAGS) $$(LDFLAGS) -shared -o $$@ $$^ $$(LIBS)
-$$(BUILD)/$(1)/process.so: spec/process.c csrc/compat.h
+$$(BUILD)/$(1)/process.so: spec/process.c csrc/compat.h Makefile
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_CFLAGS) -Icsrc $$(LUA_CFLAGS_$(1)) -shared -o $$@ $$<
+	$$(CC) $$(ALL_CFLAGS) -Icsrc $$(INCLUDES_$(1)) $$(LDFLAGS) -shared -o $$@ $$<
 endef
-$(foreach lua,$(INTERPRETERS),$(eval $(call interpreter,$(lua))))
+$(foreach lua,$(FOUND),$(eval $(call interpreter,$(lua))))
 
-check: $(CORES) $(INTERPRETERS:%=$(BUILD)/%/process.so)
-	spec/run
+deps:
+	tools/deps lint
+
+# The machine may have changed since this file was read: make is asked anew after deps.
+demo:
+	@tools/deps demo
+	@$(MAKE) --no-print-directory all
+	@$(IN_CHECKOUT) spec/simulator/run lua5.4 spec/demo.lua
+
+test:
+	@tools/deps test
+	@$(MAKE) --no-print-directory check
+
+check: all $(SPEC_MODULES)
+	@BUILD='$(BUILD)' LUAS='$(LUAS)' WRAPPER='$(WRAPPER)' spec/run $(SPECS)
+
+lint:
+	@tools/deps lint
+	luacheck -q $(LUA_FILES)
+	clang-format --dry-run -Werror $(SOURCES) $(HEADERS) spec/process.c
+	clang-tidy --quiet $(filter-out csrc/operations/datafactory.c,$(SOURCES)) -- \
+		$(ALL_CFLAGS) $(INCLUDES_lua5.4)
+
+sanitize:
+	@tools/deps test
+	@$(MAKE) --no-print-directory check BUILD=build/sanitize LUAS=lua5.4 \
+		CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined' \
+		WRAPPER="env LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) \
+			ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1"
+
+valgrind:
+	@tools/deps all
+	@$(MAKE) --no-print-directory check LUAS=lua5.4 \
+		WRAPPER="valgrind -q --leak-check=full --error-exitcode=99"
+
+bench:
+	@tools/deps demo
+	@$(MAKE) --no-print-directory all
+	@$(IN_CHECKOUT) spec/simulator/run lua5.4 bench/sync_factory.lua
+
+simulator:
+	@tools/deps demo
+	@exec spec/simulator/run
 
 clean:
-	rm -rf $(BUILD)
+	rm -rf build
 
-.PHONY: all clean
+.PHONY: all bench check clean demo deps lint sanitize simulator test valgrind

@@ -6,6 +6,7 @@
 local core = require "cloudsync.core"
 local driver = require "cloudsync.driver"
 local errors = require "cloudsync.error"
+local scheduler = require "cloudsync.driver.scheduler"
 
 local Pager = {}
 Pager.__index = Pager
@@ -76,7 +77,9 @@ end
 local function turn_page(self)
   if self.turning then return self.turning:wait() end
   self.turning = driver.current().event()
-  local items, err = next_page(self)
+  local items, err
+  if self.ahead then items, err = self.ahead:wait() else items, err = next_page(self) end
+  self.ahead = items and self.reads_ahead and scheduler.spawn(next_page, self)
   self.items, self.index, self.ended = items or {}, 0, not items
   self.turning:set()
   self.turning = nil
@@ -93,6 +96,14 @@ function Pager:__call()
     end
     turn_page(self)
   end
+end
+
+--- Makes the iteration fetch each page while the items of the one before are being worked on; for
+-- iterations that tasks share.
+-- @return the pager
+function Pager:read_ahead()
+  self.reads_ahead = true
+  return self
 end
 
 --- An iterator over pages, each a list of items.

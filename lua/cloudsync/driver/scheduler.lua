@@ -70,8 +70,8 @@ local function settle(task, ok, ...)
   end
 end
 
--- One round: the timers, the tasks that are ready, then the transfers.
-local function turn(limit)
+-- Runs the tasks whose time has come and those that are ready.
+local function run_ready()
   while timers[1] and timers[1].at <= core.now() do
     local task = remove_first_timer().task
     if task then wake(task) end
@@ -83,9 +83,13 @@ local function turn(limit)
     task.queued, task.suspended = false, false
     settle(task, coroutine.resume(task.coroutine))
   end
-  local seconds = last >= first and 0 or math.min(limit, LONGEST_STEP)
-  if timers[1] then seconds = math.max(0, math.min(seconds, timers[1].at - core.now())) end
-  step(seconds)
+end
+
+-- How long nothing can happen but on a socket, or within `left` seconds.
+local function idle_time(left)
+  if last >= first then return 0 end
+  local seconds = math.min(left, LONGEST_STEP)
+  return timers[1] and math.max(0, math.min(seconds, timers[1].at - core.now())) or seconds
 end
 
 --- The task that is running, or nil; a coroutine that a task made itself is not one.
@@ -104,9 +108,10 @@ end
 --- Runs all tasks until `done()` is true, at the latest until `deadline`.
 function scheduler.run_until(done, deadline)
   while not done() do
+    run_ready()
     local left = deadline and deadline - core.now() or math.huge
-    if left <= 0 then return end
-    turn(left)
+    if left <= 0 or done() then return end
+    step(idle_time(left))
   end
 end
 

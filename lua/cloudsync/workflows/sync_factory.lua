@@ -250,7 +250,7 @@ return function(adf, options)
   local settings = check_options(options)
   local run = new_run(adf, settings)
   local report = run.report
-  local runtimes = wanted(run, adf.integration_runtimes:list_by_factory())
+  local runtimes = wanted(run, adf.integration_runtimes:list_by_factory():read_ahead())
   local _, failures = tasks.map(runtimes, function(runtime)
     local started = core.now()
     local entry = handle(run, runtime)

@@ -1,0 +1,6 @@
+std = "max"
+exclude_files = { "build" }
+max_line_length = 100
+files["spec/*_spec.lua"] = { std = "max+busted" }
+files["spec/simulator/*.lua"] = { std = "ngx_lua" }
+files["spec/fixtures"] = { max_line_length = false }

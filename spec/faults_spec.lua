@@ -1,0 +1,649 @@
+--- What every failure of a service, or of the way to it, comes to: the error, and how often the
+-- service saw the request.
+local cloudsync = require "cloudsync"
+local core = require "cloudsync.core"
+local support = require "spec.support"
+
+local RUNTIME = "ir-0001"
+local NEVER = { kind = "reset_before", times = 2 }
+local PAST = "Sun, 06 Nov 1994 08:49:37 GMT"
+
+-- The operations by which the table below is tried: one that may be repeated, one that may not,
+-- and one of each whose answer has a body.
+local OPERATIONS = {
+  get = { action = "getStatus", call = function(adf, options)
+    return adf.integration_runtimes:get_status({ integrationRuntimeName = RUNTIME }, options)
+  end },
+  sync = { action = "syncCredentials", call = function(adf, options)
+    return adf.integration_runtimes:sync_credentials({ integrationRuntimeName = RUNTIME }, options)
+  end },
+  renew = { action = "regenerateAuthKey", call = function(adf, options)
+    return adf.integration_runtimes:regenerate_auth_key({ integrationRuntimeName = RUNTIME,
+      regenerateKeyParameters = { keyName = "authKey1" } }, options)
+  end },
+}
+
+local PROTOCOLS = {
+  { name = "HTTP/2", endpoint = "ARM", version = 2 },
+  { name = "HTTP/1.1", endpoint = "PLAIN", version = 1.1 },
+}
+
+-- What a failed call is expected to tell. `tries` is how many there are with one retry.
+local function refused(kind, status)
+  return { kind = kind, outcome = "rejected", status = status, retryable = false, tries = 1 }
+end
+
+local function repeated(kind, outcome, status, seen)
+  return { kind = kind, outcome = outcome, status = status, retryable = true, tries = 2,
+    seen = seen }
+end
+
+local function given_up(kind, outcome, status, seen)
+  return { kind = kind, outcome = outcome, status = status, retryable = false, tries = 1,
+    seen = seen }
+end
+
+local OK = { ok = true, tries = 1 }
+
+-- Each: what happens, the fault, what comes of it for a call that may be repeated and for one that
+-- may not; `options` of the call, the client's `settings`, `body` where the answer needs one.
+local FAULTS = {}
+
+local function fault(name, rule, safe, unsafe, more)
+  local row = { name = name, rule = rule, safe = safe, unsafe = unsafe or safe }
+  for field, value in pairs(more or {}) do row[field] = value end
+  FAULTS[#FAULTS + 1] = row
+end
+
+for status, kind in pairs {
+  [400] = "argument", [401] = "auth", [403] = "denied", [404] = "not_found",
+  [405] = "unsupported", [409] = "conflict", [410] = "not_found", [412] = "conflict",
+  [413] = "limit", [422] = "argument", [423] = "busy", [431] = "limit",
+} do
+  fault("the status " .. status, { status = status }, refused(kind, status))
+end
+
+local NOW = { ["Retry-After"] = "0" }
+
+fault("the status 408", { status = 408, headers = NOW },
+  repeated("timeout", "unknown", 408), given_up("timeout", "unknown", 408))
+for status, kind in pairs { [500] = "service", [502] = "service", [504] = "service" } do
+  fault(("the status %d"):format(status), { status = status },
+    repeated(kind, "unknown", status), given_up(kind, "unknown", status))
+  fault(("the status %d with Retry-After"):format(status), { status = status, headers = NOW },
+    repeated(kind, "unknown", status), given_up(kind, "unknown", status))
+end
+fault("the status 501", { status = 501 }, given_up("unsupported", "unknown", 501))
+fault("the status 505", { status = 505 }, given_up("service", "unknown", 505))
+fault("the status 503", { status = 503 },
+  repeated("service", "unknown", 503), given_up("service", "unknown", 503))
+fault("the status 503 with a Retry-After that is no time",
+  { status = 503, headers = { ["Retry-After"] = "soon" } },
+  repeated("service", "unknown", 503), given_up("service", "unknown", 503))
+for form, headers in pairs {
+  seconds = NOW, ["a date"] = { ["Retry-After"] = PAST },
+  milliseconds = { ["x-ms-retry-after-ms"] = "1" },
+} do
+  fault("the status 503 with Retry-After in " .. form, { status = 503, headers = headers },
+    repeated("service", "rejected", 503))
+  fault("the status 429 with Retry-After in " .. form, { status = 429, headers = headers },
+    repeated("throttled", "rejected", 429))
+end
+fault("the status 429 without Retry-After", { status = 429 },
+  repeated("throttled", "rejected", 429))
+fault("a proxy's page with the status 502", { kind = "html", status = 502 },
+  repeated("service", "unknown", 502), given_up("service", "unknown", 502))
+fault("a proxy's page with the status 403", { kind = "html", status = 403 },
+  refused("denied", 403))
+fault("a proxy's page with the status 200", { kind = "html" },
+  given_up("protocol", "unknown", 200))
+
+fault("a connection reset before the request is carried out", { kind = "reset_before" },
+  repeated("transport", "unknown"), given_up("transport", "unknown"))
+fault("a connection reset after the request is carried out", { kind = "reset_after" },
+  repeated("transport", "unknown"), given_up("transport", "unknown"))
+fault("a connection reset in the middle of the answer", { kind = "reset_mid_body" },
+  repeated("transport", "unknown"), given_up("transport", "unknown"), { body = true })
+fault("an answer that is cut short", { kind = "truncated" },
+  repeated("transport", "unknown"), given_up("transport", "unknown"), { body = true })
+fault("an answer slower than the timeout", { kind = "slow_body", delay = 0.05 },
+  repeated("timeout", "unknown"), given_up("timeout", "unknown"),
+  { body = true, options = { timeout = 0.2 } })
+fault("an answer later than the timeout", { delay = 0.4 },
+  repeated("timeout", "unknown"), given_up("timeout", "unknown"), { options = { timeout = 0.15 } })
+
+fault("half of a JSON document", { kind = "bad_json" }, given_up("protocol", "unknown", 200))
+fault("JSON that is not UTF-8", { kind = "invalid_utf8" }, given_up("protocol", "unknown", 200))
+fault("JSON nested 2,000 levels deep", { kind = "deep_json" },
+  given_up("protocol", "unknown", 200))
+fault("an answer without an end", { kind = "endless" }, given_up("limit", "unknown"), nil,
+  { settings = { max_response_bytes = 1024 * 1024 } })
+fault("an answer of 5 GiB", { kind = "huge" }, given_up("limit", "unknown"))
+fault("an empty answer", { kind = "empty" }, OK)
+fault("an answer with 200 KiB of headers", { kind = "many_headers" }, OK)
+
+fault("a redirect", { kind = "redirect" }, refused("protocol", 307))
+fault("a redirect with the status 302", { kind = "redirect", status = 302 },
+  refused("protocol", 302))
+for _, status in ipairs { 201, 202, 204 } do
+  fault(("the status %d, which is not documented"):format(status), { status = status },
+    given_up("protocol", "unknown", status))
+end
+
+-- The same for what is wrong before there is a connection; the simulator never sees a request.
+local function unreachable(name, endpoint, outcome, settings)
+  outcome.seen = 0
+  FAULTS[#FAULTS + 1] = { name = name, endpoint = endpoint, safe = outcome, unsafe = outcome,
+    settings = settings }
+end
+
+unreachable("a connection that is refused", "REFUSED", repeated("transport", "not_sent"))
+unreachable("a TLS handshake that is refused", "RESET", repeated("transport", "not_sent"))
+unreachable("a certificate for another name", "WRONG_NAME", given_up("transport", "not_sent"))
+unreachable("a certificate of an unknown authority", "ARM", given_up("transport", "not_sent"),
+  { ca_file = false })
+
+local function take(settings)
+  local options = {}
+  for name, value in pairs(settings or {}) do options[name] = value end
+  return options
+end
+
+local function client(endpoint, settings)
+  local options = take(settings)
+  options.endpoint = support.env(endpoint)
+  if options.ca_file == false then
+    options.ca_file = nil
+    local azure = require "cloudsync.azure"
+    options.credential = azure.static_token_credential(support.env "STATIC_TOKEN")
+    options.subscriptionId = support.env "SUBSCRIPTION_ID"
+    options.resourceGroupName = support.env "RESOURCE_GROUP"
+    options.factoryName = support.env "FACTORY"
+    return require "cloudsync.datafactory".new(options)
+  end
+  return support.datafactory(options)
+end
+
+-- Ends the connection that an earlier test has left, so that the next call makes a new one.
+local function cool(endpoint)
+  support.fault(NEVER)
+  OPERATIONS.get.call(client(endpoint), { retries = 0 })
+  support.control("DELETE", "faults")
+  support.control("DELETE", "requests")
+end
+
+local function seen(operation)
+  return support.requests("operation=" .. operation.action)
+end
+
+local function elapsed(fn, ...)
+  local started = cloudsync.now()
+  local result, err = fn(...)
+  return cloudsync.now() - started, result, err
+end
+
+describe("a call that meets", function()
+  local random = core.random
+
+  before_each(function()
+    support.reset()
+    core.random = function() return 0.02 end -- the jitter alone; nothing else of the waiting
+  end)
+  after_each(function() core.random = random end)
+
+  local function check(row, expected, operation, endpoint)
+    if row.rule then
+      cool(endpoint)
+      local rule = take(row.rule)
+      rule.times = 0
+      support.fault(rule)
+    end
+    local options = take(row.options)
+    options.retries = options.retries or 1
+    local spent, result, err = elapsed(operation.call, client(endpoint, row.settings), options)
+    assert.is_true(spent < 5, "it took " .. spent .. " s")
+    assert.equal(expected.seen or expected.tries, #seen(operation))
+    assert.equal(0, #support.requests "service=other")
+    if expected.ok then
+      assert.is_nil(err.kind)
+      assert.equal(200, err.status)
+      assert.equal(expected.tries, err.attempts)
+      assert.is_truthy(result)
+      return
+    end
+    assert.is_nil(result)
+    assert.same({ kind = expected.kind, outcome = expected.outcome, status = expected.status,
+      retryable = expected.retryable, attempts = expected.tries },
+      { kind = err.kind, outcome = err.outcome, status = err.status, retryable = err.retryable,
+        attempts = err.attempts })
+    assert.is_string(err.message)
+    assert.is_true(#err.message > 0)
+    assert.equal("datafactory", err.service)
+    assert.is_string(tostring(err))
+  end
+
+  table.sort(FAULTS, function(a, b) return a.name < b.name end)
+
+  for _, row in ipairs(FAULTS) do
+    local safe, unsafe = OPERATIONS.get, row.body and OPERATIONS.renew or OPERATIONS.sync
+    for _, protocol in ipairs(row.endpoint and { { endpoint = row.endpoint } } or PROTOCOLS) do
+      local over = protocol.name and " over " .. protocol.name or ""
+      it(row.name .. over .. ", where it may be repeated", function()
+        check(row, row.safe, safe, protocol.endpoint)
+      end)
+      it(row.name .. over .. ", where it may not", function()
+        check(row, row.unsafe, unsafe, protocol.endpoint)
+      end)
+    end
+  end
+
+  it("an empty answer where JSON is expected returns true", function()
+    support.fault { kind = "empty" }
+    assert.is_true(OPERATIONS.get.call(client "ARM"))
+  end)
+
+  it("a failure in the service's words returns its code, message and request id", function()
+    support.fault { status = 409 }
+    local _, err = OPERATIONS.sync.call(client "ARM")
+    assert.equal("Conflict", err.code)
+    assert.equal("Another operation on the resource is in progress.", err.message)
+    assert.matches("^%x+%-%x+%-%x+%-%x+%-%x+$", err.request_id)
+    assert.matches("Conflict", tostring(err))
+    assert.matches(err.request_id, tostring(err), 1, true)
+  end)
+
+  it("a page in place of JSON returns the start of it as text", function()
+    support.fault { kind = "html", status = 502 }
+    local _, err = OPERATIONS.sync.call(client "ARM")
+    assert.matches("proxy.example could not connect", err.body, 1, true)
+  end)
+
+  it("a page that is no text returns no control characters", function()
+    support.fault { status = 400, body = "\27[2J\0\7" .. ("x"):rep(10000) }
+    local _, err = OPERATIONS.sync.call(client "ARM")
+    assert.is_nil(err.body:find "%c")
+    assert.is_true(#err.body <= 4096)
+  end)
+
+  it("a certificate for another name says that it is not trusted", function()
+    local _, err = OPERATIONS.get.call(client "WRONG_NAME")
+    assert.matches("certificate", err.message)
+  end)
+
+  it("an unreadable ca_file is not tried again", function()
+    local _, err = OPERATIONS.get.call(client("ARM", { ca_file = "/nonexistent/ca.pem" }))
+    assert.equal("transport", err.kind)
+    assert.equal("not_sent", err.outcome)
+    assert.equal(1, err.attempts)
+    assert.matches("ca_file", err.message)
+  end)
+
+  it("a certificate that it was told not to check gets its answer", function()
+    local status = OPERATIONS.get.call(client("WRONG_NAME", { insecure = true }))
+    assert.equal(RUNTIME, status.name)
+  end)
+end)
+
+describe("an unsafe call", function()
+  before_each(support.reset)
+
+  for _, protocol in ipairs(PROTOCOLS) do
+    for _, kind in ipairs { "reset_before", "reset_after" } do
+      local title = ("is never sent again on a kept connection that fails (%s, %s)")
+      it(title:format(kind, protocol.name), function()
+        local adf = client(protocol.endpoint)
+        assert.is_truthy(OPERATIONS.get.call(adf)) -- warms the connection
+        support.fault { kind = kind, times = 1 }
+        local _, err = OPERATIONS.sync.call(adf)
+        local requests = seen(OPERATIONS.sync)
+        assert.equal(1, #requests)
+        assert.equal(protocol.version, requests[1].http_version)
+        assert.is_true(requests[1].connection_requests > 1, "the connection was not a kept one")
+        assert.equal("transport", err.kind)
+        assert.equal("unknown", err.outcome)
+        assert.is_false(err.retryable)
+        assert.equal(1, err.attempts)
+        assert.is_true(OPERATIONS.sync.call(adf))
+      end)
+    end
+
+    it("may be repeated by the caller after it failed over " .. protocol.name, function()
+      local adf = client(protocol.endpoint)
+      support.fault { kind = "reset_before", times = 1 }
+      assert.is_nil((OPERATIONS.sync.call(adf)))
+      assert.is_true(OPERATIONS.sync.call(adf))
+      assert.equal(1, support.control("GET", "factories/" .. support.env "FACTORY").syncs)
+    end)
+
+    it("is seen at most once where many share what fails, over " .. protocol.name, function()
+      local adf, names = client(protocol.endpoint), {}
+      for i = 1, 24 do names[i] = ("ir-%04d"):format(i) end
+      local function warm(name)
+        return adf.integration_runtimes:get { integrationRuntimeName = name }
+      end
+      cloudsync.map(names, warm, { concurrency = 8 })
+      support.control("DELETE", "requests")
+      support.fault { match = { operation = "syncCredentials" }, kind = "reset_after", skip = 3,
+        times = 2 }
+      local results, failures = cloudsync.map(names, function(name)
+        return adf.integration_runtimes:sync_credentials { integrationRuntimeName = name }
+      end, { concurrency = 8 })
+      assert.is_true(#failures >= 2)
+      for _, failure in ipairs(failures) do assert.equal("transport", failure.err.kind) end
+      local by_name, succeeded = {}, 0
+      for _, request in ipairs(seen(OPERATIONS.sync)) do
+        by_name[request.path] = (by_name[request.path] or 0) + 1
+      end
+      for path, count in pairs(by_name) do assert.equal(1, count, path) end
+      for i = 1, #names do succeeded = succeeded + (results[i] and 1 or 0) end
+      assert.equal(#names, succeeded + #failures)
+    end)
+  end
+
+  it("has its effect once where the answer is false", function()
+    support.fault { match = { operation = "syncCredentials" }, status = 500, effect = true,
+      times = 0 }
+    local _, err = OPERATIONS.sync.call(client "ARM")
+    assert.equal("unknown", err.outcome)
+    assert.matches("may have taken effect", tostring(err))
+    local factory = support.control("GET", "factories/" .. support.env "FACTORY")
+    assert.equal(1, factory.synced[RUNTIME].syncs)
+  end)
+
+  it("that was refused for want of capacity is not said to have taken effect", function()
+    support.fault { status = 503, headers = NOW, times = 0 }
+    local _, err = OPERATIONS.sync.call(client "ARM", { retries = 1 })
+    assert.equal("rejected", err.outcome)
+    assert.is_nil(tostring(err):find "taken effect")
+  end)
+end)
+
+describe("a safe call", function()
+  before_each(support.reset)
+
+  for _, protocol in ipairs(PROTOCOLS) do
+    it("gets over a kept connection that fails, over " .. protocol.name, function()
+      local adf = client(protocol.endpoint)
+      OPERATIONS.get.call(adf)
+      support.fault { kind = "reset_before", times = 1 }
+      assert.equal(RUNTIME, OPERATIONS.get.call(adf).name)
+    end)
+
+    it("gets an answer over " .. protocol.name, function()
+      OPERATIONS.get.call(client(protocol.endpoint))
+      assert.equal(protocol.version, seen(OPERATIONS.get)[1].http_version)
+    end)
+  end
+end)
+
+describe("a retry", function()
+  local random = core.random
+
+  before_each(support.reset)
+  after_each(function() core.random = random end)
+
+  for _, retries in ipairs { 0, 1, 3 } do
+    for where, with in pairs {
+      ["of the call"] = function() return client "ARM", { retries = retries } end,
+      ["of the client"] = function() return client("ARM", { retries = retries }) end,
+      ["of the call over the client's"] = function()
+        return client("ARM", { retries = 7 }), { retries = retries }
+      end,
+    } do
+      for name, operation in pairs { safe = OPERATIONS.get, unsafe = OPERATIONS.sync } do
+        local title = "comes at most %d times for the retries %s, where it is %s"
+        it(title:format(retries, where, name), function()
+          support.fault { status = 429, headers = NOW, times = 0 }
+          local adf, options = with()
+          local _, err = operation.call(adf, options)
+          assert.equal(retries + 1, err.attempts)
+          assert.equal(retries + 1, #seen(operation))
+        end)
+      end
+    end
+  end
+
+  it("comes at most 3 times where nothing is said", function()
+    support.fault { status = 503, headers = NOW, times = 0 }
+    local _, err = OPERATIONS.get.call(client "ARM")
+    assert.equal(4, err.attempts)
+    assert.equal(4, #seen(OPERATIONS.get))
+  end)
+
+  it("leads to the result, with the number of attempts", function()
+    support.fault { status = 503, headers = NOW, times = 2 }
+    local result, response = OPERATIONS.sync.call(client "ARM")
+    assert.is_true(result)
+    assert.equal(200, response.status)
+    assert.equal(3, response.attempts)
+    assert.equal(1, support.control("GET", "factories/" .. support.env "FACTORY").syncs)
+  end)
+
+  it("leads over failures of several kinds to the result", function()
+    core.random = function() return 0.02 end
+    support.fault { { status = 500 }, { status = 429, headers = NOW }, { kind = "reset_before" } }
+    local result, response = OPERATIONS.get.call(client "ARM")
+    assert.equal(RUNTIME, result.name)
+    assert.equal(4, response.attempts)
+  end)
+
+  it("ends at a failure that a repeat does not mend", function()
+    support.fault { { status = 500, headers = NOW }, { status = 404 } }
+    local _, err = OPERATIONS.get.call(client "ARM")
+    assert.equal(404, err.status)
+    assert.equal(2, err.attempts)
+    assert.is_false(err.retryable)
+  end)
+
+  it("has the request id of the first attempt, and each call its own", function()
+    support.fault { status = 429, headers = NOW, times = 2 }
+    local adf = client "ARM"
+    OPERATIONS.sync.call(adf)
+    OPERATIONS.sync.call(adf)
+    local ids = {}
+    for i, request in ipairs(seen(OPERATIONS.sync)) do
+      ids[i] = request.headers["x-ms-client-request-id"]
+    end
+    assert.equal(4, #ids)
+    assert.matches("^%x+%-%x+%-4%x+%-[89ab]%x+%-%x+$", ids[1])
+    assert.equal(ids[1], ids[2])
+    assert.equal(ids[1], ids[3])
+    assert.is_not_equal(ids[1], ids[4])
+  end)
+
+  local function gap(headers)
+    support.fault { status = 429, headers = headers, times = 1 }
+    local result, response = OPERATIONS.sync.call(client "ARM")
+    assert.is_true(result)
+    assert.equal(2, response.attempts)
+    local requests = seen(OPERATIONS.sync)
+    return requests[2].time - requests[1].time
+  end
+
+  it("waits as many seconds as Retry-After says", function()
+    local waited = gap { ["Retry-After"] = "1" }
+    assert.is_true(waited >= 0.99 and waited < 1.3, "it waited " .. waited .. " s")
+  end)
+
+  it("waits as many milliseconds as x-ms-retry-after-ms says", function()
+    local waited = gap { ["x-ms-retry-after-ms"] = "300" }
+    assert.is_true(waited >= 0.29 and waited < 0.5, "it waited " .. waited .. " s")
+  end)
+
+  it("waits for x-ms-retry-after-ms rather than the coarser Retry-After", function()
+    local waited = gap { ["x-ms-retry-after-ms"] = "100", ["Retry-After"] = "5" }
+    assert.is_true(waited >= 0.09 and waited < 0.3, "it waited " .. waited .. " s")
+  end)
+
+  it("waits for the date that Retry-After says", function()
+    local at = os.time() + 2
+    gap { ["Retry-After"] = os.date("!%a, %d %b %Y %H:%M:%S GMT", at) }
+    local second = seen(OPERATIONS.sync)[2].time
+    assert.is_true(second >= at - 0.01, "it came " .. at - second .. " s early")
+    assert.is_true(second <= at + 1.3, "it came " .. second - at .. " s late")
+  end)
+
+  it("waits twice as long each time where the service says nothing", function()
+    core.random = function() return 0.1 end
+    support.fault { status = 500, times = 3 }
+    OPERATIONS.get.call(client "ARM")
+    local requests = seen(OPERATIONS.get)
+    for i, expected in ipairs { 0.1, 0.2, 0.4 } do
+      local waited = requests[i + 1].time - requests[i].time
+      assert.is_true(waited >= expected - 0.01 and waited < expected + 0.15,
+        ("wait %d took %.3f s"):format(i, waited))
+    end
+  end)
+
+  for name, seconds in pairs { ["the deadline"] = 5, ["all patience"] = 86400 } do
+    it("is left to the caller where Retry-After is beyond " .. name, function()
+      -- a subscription of its own, so that nothing else is held back
+      local adf = client("ARM", { subscriptionId = "00000000-0000-4000-8000-0000000" .. 10000
+        + #name })
+      support.fault { status = 429, headers = { ["Retry-After"] = tostring(seconds) }, times = 0 }
+      local spent, _, err = elapsed(OPERATIONS.sync.call, adf, { deadline = seconds < 100 and 1
+        or nil })
+      assert.is_true(spent < 0.3, "it took " .. spent .. " s")
+      assert.equal("throttled", err.kind)
+      assert.equal("rejected", err.outcome)
+      assert.is_true(err.retryable)
+      assert.equal(1, err.attempts)
+      assert.equal(1, #seen(OPERATIONS.sync))
+    end)
+  end
+end)
+
+describe("the deadline", function()
+  local random = core.random
+
+  before_each(support.reset)
+  after_each(function() core.random = random end)
+
+  local DEADLINE = 0.3
+
+  local cases = {
+    { "ends an attempt that takes longer", { delay = 1 }, "timeout", least = DEADLINE },
+    { "ends an answer that comes slowly", { kind = "slow_body", delay = 0.02 }, "timeout",
+      least = DEADLINE },
+    { "ends the second attempt", { { status = 503, headers = { ["x-ms-retry-after-ms"] = "50" } },
+      { delay = 1 } }, "timeout", least = DEADLINE },
+    { "leaves no wait that it would cut short", { status = 500 }, "service", least = 0 },
+    { "ends attempts without number", { status = 429, headers = {
+      ["x-ms-retry-after-ms"] = "20" } }, "throttled", least = DEADLINE / 2 },
+  }
+
+  for _, case in ipairs(cases) do
+    for _, where in ipairs { "the call", "the client" } do
+      it(("%s (of %s)"):format(case[1], where), function()
+        core.random = function() return 0.9 end
+        OPERATIONS.sync.call(client "ARM") -- the connection is not what is measured
+        local rules = case[2][1] and case[2] or { case[2] }
+        for i, rule in ipairs(rules) do
+          rules[i] = take(rule)
+          if #rules == 1 then rules[i].times = 0 end
+        end
+        support.fault(rules)
+        local options = { retries = 1000, deadline = where == "the call" and DEADLINE or nil }
+        local adf = client("ARM", { deadline = where == "the client" and DEADLINE or nil })
+        local spent, _, err = elapsed(OPERATIONS.get.call, adf, options)
+        assert.equal(case[3], err.kind)
+        assert.is_true(spent >= case.least, "it took only " .. spent .. " s")
+        assert.is_true(spent <= DEADLINE + 0.1, "it took " .. spent .. " s")
+      end)
+    end
+  end
+
+  it("that has passed already lets nothing be sent", function()
+    local _, err = OPERATIONS.sync.call(client "ARM", { deadline = 0 })
+    assert.equal("timeout", err.kind)
+    assert.equal("not_sent", err.outcome)
+    assert.equal(0, err.attempts)
+    assert.is_boolean(err.retryable)
+    assert.equal(0, #support.requests())
+  end)
+
+  it("and the timeout may be without end", function()
+    assert.is_truthy(OPERATIONS.get.call(client "ARM", { deadline = math.huge }))
+    assert.is_truthy(OPERATIONS.get.call(client "ARM", { timeout = math.huge }))
+  end)
+
+  it("of a call leaves the others alone", function()
+    support.fault { match = { name = RUNTIME }, delay = 0.5 }
+    local adf = client "ARM"
+    local slow = cloudsync.spawn(function() return OPERATIONS.get.call(adf, { deadline = 0.1 }) end)
+    local other = cloudsync.spawn(function()
+      return adf.integration_runtimes:get_status { integrationRuntimeName = "ir-0002" }
+    end)
+    local _, err = slow:wait()
+    assert.equal("timeout", err.kind)
+    assert.equal("ir-0002", other:wait().name)
+  end)
+end)
+
+describe("max_response_bytes", function()
+  before_each(support.reset)
+
+  for _, protocol in ipairs(PROTOCOLS) do
+    it("is the most that an answer may have, over " .. protocol.name, function()
+      local body = ('{"name":"%s"}'):format(("x"):rep(489))
+      assert.equal(500, #body)
+      for limit, fits in pairs { [500] = true, [499] = false } do
+        support.fault { status = 200, body = body }
+        local adf = client(protocol.endpoint, { max_response_bytes = limit })
+        local result, err = OPERATIONS.get.call(adf)
+        assert.equal(fits, result ~= nil)
+        if not fits then
+          assert.equal("limit", err.kind)
+          assert.matches("max_response_bytes", err.message)
+        end
+      end
+    end)
+  end
+
+  it("ends an answer that tells no length as soon as it is larger", function()
+    support.fault { kind = "endless", times = 0 }
+    local adf = client("ARM", { max_response_bytes = 4096 })
+    local spent, _, err = elapsed(OPERATIONS.get.call, adf)
+    assert.equal("limit", err.kind)
+    assert.is_true(spent < 1, "it took " .. spent .. " s")
+    assert.equal(1, #seen(OPERATIONS.get))
+  end)
+end)
+
+describe("the status 401", function()
+  before_each(support.reset)
+
+  it("ends a call whose token can't be renewed", function()
+    support.fault { status = 401, times = 0 }
+    local _, err = OPERATIONS.sync.call(client "ARM")
+    assert.equal("auth", err.kind)
+    assert.equal(1, err.attempts)
+    assert.equal(1, #seen(OPERATIONS.sync))
+  end)
+
+  it("lets a revoked token be renewed once, whatever the retries", function()
+    local adf = client("ARM", { credential = support.credential(), retries = 0 })
+    assert.is_true(OPERATIONS.sync.call(adf))
+    support.control("POST", "tokens/revoke")
+    support.control("DELETE", "requests")
+    local result, response = OPERATIONS.sync.call(adf)
+    assert.is_true(result)
+    assert.equal(2, response.attempts)
+    assert.equal(1, #support.requests "service=entra")
+    local requests = seen(OPERATIONS.sync)
+    assert.equal(2, #requests)
+    assert.equal(401, requests[1].status)
+    assert.is_not_equal(requests[1].headers.authorization, requests[2].headers.authorization)
+  end)
+
+  it("ends a call that a new token does not help", function()
+    local adf = client("ARM", { credential = support.credential() })
+    support.fault { match = { operation = "syncCredentials" }, status = 401, times = 0 }
+    local _, err = OPERATIONS.sync.call(adf)
+    assert.equal("auth", err.kind)
+    assert.equal("rejected", err.outcome)
+    assert.equal(2, err.attempts)
+    assert.equal(2, #seen(OPERATIONS.sync))
+    assert.equal(2, #support.requests "service=entra")
+  end)
+end)
