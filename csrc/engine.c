@@ -12,16 +12,16 @@
 #define ENGINE   "cloudsync.engine"
 #define TRANSFER "cloudsync.transfer"
 
-#define MAX_IDLE    64           /* easy handles kept for reuse */
-#define MAX_HEAD    (256 * 1024) /* bytes of headers of one answer */
-#define MAX_STREAMS 1000L        /* of one HTTP/2 connection */
+#define MAX_IDLE    64                   /* easy handles kept for reuse */
+#define MAX_HEAD    ((size_t)256 * 1024) /* bytes of headers of one answer */
+#define MAX_STREAMS 1000L                /* of one HTTP/2 connection */
 
 /* One for each Lua state and process. Its user value holds what is in flight. */
 struct engine {
   CURLM *multi;
-  pid_t pid;                 /* the process it was made in; in any other it is not touched */
-  struct transfer *running;  /* doubly linked */
-  struct transfer *finished; /* singly linked, the next to be taken first */
+  pid_t pid; /* the process it was made in; in any other it is not touched */
+  struct transfer *running;
+  struct transfer *finished; /* the next to be taken first */
   struct transfer **last_finished;
   long max_connections;
   CURL *idle[MAX_IDLE];
@@ -108,13 +108,18 @@ const char *engine_header (const struct transfer *t, const char *name, size_t *l
   return NULL;
 }
 
+static void engine_link (struct transfer *t, struct transfer **list) {
+  t->next = *list;
+  t->link = list;
+  if (t->next != NULL) t->next->link = &t->next;
+  *list = t;
+}
+
 static void engine_unlink (struct transfer *t) {
-  if (t->previous != NULL)
-    t->previous->next = t->next;
-  else
-    t->engine->running = t->next;
-  if (t->next != NULL) t->next->previous = t->previous;
-  t->previous = t->next = NULL;
+  *t->link = t->next;
+  if (t->next != NULL) t->next->link = t->link;
+  t->next = NULL;
+  t->link = NULL;
 }
 
 /* Takes the transfer out of libcurl, keeping the easy handle for the next one. */
@@ -214,7 +219,7 @@ static CURLcode engine_configure (struct transfer *t, const struct request *r,
   SET(CURLOPT_URL, r->url.data);
   SET(CURLOPT_HTTPHEADER, t->lines);
   SET(CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
-  SET(CURLOPT_TIMEOUT_MS, (long)(timeout * 1000) + 1);
+  SET(CURLOPT_TIMEOUT_MS, timeout < MAX_SECONDS ? (long)(timeout * 1000) + 1 : 0L);
   SET(CURLOPT_ERRORBUFFER, t->problem);
   SET(CURLOPT_WRITEFUNCTION, engine_on_body);
   SET(CURLOPT_WRITEDATA, t);
@@ -265,9 +270,7 @@ static struct engine *engine_check (lua_State *L) {
 static bool engine_attach (struct engine *e, struct transfer *t) {
   if (curl_multi_add_handle(e->multi, t->easy) != CURLM_OK) return false;
   t->engine = e;
-  t->next = e->running;
-  if (t->next != NULL) t->next->previous = t;
-  e->running = t;
+  engine_link(t, &e->running);
   return true;
 }
 
@@ -281,6 +284,7 @@ static int engine_submit (lua_State *L) {
   struct request *r = request_check(L, 2);
   const struct transport *transport = transport_check(L, 3);
   double timeout = luaL_checknumber(L, 4);
+  luaL_argcheck(L, timeout >= 0, 4, "negative");
   const char *token = secret_tolstring(L, 5, &length);
   if (r->shown) return luaL_error(L, "a request made by dry_run can't be sent");
   struct transfer *t = engine_new_transfer(L);
@@ -300,7 +304,7 @@ static int engine_submit (lua_State *L) {
   }
   t->easy = e->nidle > 0 ? e->idle[--e->nidle] : curl_easy_init();
   if (t->easy == NULL) return luaL_error(L, "not enough memory");
-  CURLcode code = engine_configure(t, r, transport, timeout > 0 ? timeout : 0);
+  CURLcode code = engine_configure(t, r, transport, timeout);
   if (code != CURLE_OK)
     return luaL_error(L, "can't set up the call: %s", curl_easy_strerror(code));
   engine_anchor(L, 1, t, self, 2);
@@ -373,22 +377,21 @@ static int engine_cancel (lua_State *L) {
  */
 static int engine__gc (lua_State *L) {
   struct engine *e = luaL_checkudata(L, 1, ENGINE);
+  bool own = e->pid == getpid();
   sigset_t previous;
   if (e->multi == NULL) return 0;
-  if (e->pid != getpid()) {
-    while (e->running != NULL)
-      engine_abandon(e->running);
-    return 0;
-  }
   engine_hold_sigpipe(&previous);
-  while (e->running != NULL) {
-    struct transfer *t = e->running;
-    engine_detach(t);
+  for (struct transfer *t = e->running, *next; t != NULL; t = next) {
+    next = t->next;
+    if (own)
+      engine_detach(t);
+    else
+      engine_abandon(t);
     t->engine = NULL;
   }
-  while (e->nidle > 0)
+  while (own && e->nidle > 0)
     curl_easy_cleanup(e->idle[--e->nidle]);
-  curl_multi_cleanup(e->multi);
+  if (own) curl_multi_cleanup(e->multi);
   e->multi = NULL;
   engine_release_sigpipe(&previous);
   return 0;

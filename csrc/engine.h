@@ -14,9 +14,9 @@ struct engine;
 
 /* One try at a request. While it is in flight its engine keeps it and the request alive. */
 struct transfer {
-  struct engine *engine; /* NULL unless in flight */
-  CURL *easy;            /* NULL unless in flight */
-  struct transfer *previous, *next;
+  struct engine *engine;         /* NULL unless in flight */
+  CURL *easy;                    /* NULL unless in flight */
+  struct transfer *next, **link; /* of the list it is in: running or finished */
   int self, request; /* references in the engine's table; LUA_NOREF when not in flight */
   bool done;
   bool

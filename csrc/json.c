@@ -2,13 +2,14 @@
 #include "secret.h"
 
 #include <errno.h>
+#include <locale.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define ARRAY  "cloudsync.array"
-#define READER "cloudsync.json.reader"
-#define BUFFER "cloudsync.json.buffer"
+#define ARRAY_MARK "cloudsync.array"
+#define READER     "cloudsync.json.reader"
+#define BUFFER     "cloudsync.json.buffer"
 
 /* The sentinel is lua-cjson's own, so that values of either library can be mixed. */
 void json_push_null (lua_State *L) {
@@ -27,14 +28,14 @@ int json_array (lua_State *L) {
   }
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
-  luaL_setmetatable(L, ARRAY);
+  luaL_setmetatable(L, ARRAY_MARK);
   return 1;
 }
 
 /* Whether the table at index is marked as an array. */
 static bool json_is_array (lua_State *L, int index) {
   if (!lua_getmetatable(L, index)) return false;
-  luaL_getmetatable(L, ARRAY);
+  luaL_getmetatable(L, ARRAY_MARK);
   bool is = lua_rawequal(L, -1, -2);
   lua_pop(L, 2);
   return is;
@@ -83,13 +84,6 @@ bool json_valid_utf8 (const char *bytes, size_t length, size_t *at) {
   return true;
 }
 
-/* Remembers a secret, so that it can be found, and taken out, in what a server says. */
-void json_note_secret (struct buffer *secrets, const char *bytes, size_t length) {
-  if (secrets == NULL || length == 0 || memchr(bytes, '\0', length) != NULL) return;
-  buffer_append(secrets, bytes, length);
-  buffer_append_char(secrets, '\0');
-}
-
 /* Notes what is wrong with the value at hand; its path is added as the recursion unwinds. */
 static bool json_fail (struct json_writer *w, const char *problem) {
   snprintf(w->problem, sizeof w->problem, "%s", problem);
@@ -136,39 +130,45 @@ static bool json_write_secret (struct json_writer *w, const char *bytes, size_t 
   if (w->shown) return json_write_string(w, SECRET_SHOWN, sizeof SECRET_SHOWN - 1);
   size_t start = w->out->length + 1;
   if (!json_write_string(w, bytes, length)) return false;
-  json_note_secret(w->secrets, bytes, length);
+  secret_note(w->secrets, bytes, length);
   if (!w->out->failed && w->out->length - start - 1 != length)
-    json_note_secret(w->secrets, w->out->data + start, w->out->length - start - 1);
+    secret_note(w->secrets, w->out->data + start, w->out->length - start - 1);
   return true;
 }
 
-/* Integers in full, other numbers in the shortest form that reads back as the same. */
-static bool json_write_number (lua_State *L, int index, struct json_writer *w) {
-  char text[64];
-  if (lua_isinteger(L, index)) {
-    snprintf(text, sizeof text, "%lld", (long long)lua_tointeger(L, index));
-    buffer_append_string(w->out, text);
-    return true;
-  }
+/*
+ * Spells the number at index: integers in full, others in the shortest form that reads back as
+ * the same. False if it is not finite.
+ */
+bool json_format_number (lua_State *L, int index, char text[JSON_NUMBER]) {
   double number = (double)lua_tonumber(L, index);
-  if (!isfinite(number)) return json_fail(w, "is not a finite number");
-  if (number >= -1e18 && number <= 1e18 && floor(number) >= number) {
-    snprintf(text, sizeof text, "%.0f", number);
-    buffer_append_string(w->out, strcmp(text, "-0") == 0 ? "0" : text);
-    return true;
+  if (lua_isinteger(L, index)) {
+    snprintf(text, JSON_NUMBER, "%lld", (long long)lua_tointeger(L, index));
+  } else if (!isfinite(number)) {
+    return false;
+  } else if (number >= -1e18 && number <= 1e18 && floor(number) >= number) {
+    snprintf(text, JSON_NUMBER, "%.0f", number + 0.0); /* no minus zero */
+  } else {
+    for (int digits = 15; digits <= 17; digits++) {
+      snprintf(text, JSON_NUMBER, "%.*g", digits, number);
+      double back = strtod(text, NULL);
+      if (back >= number && back <= number) break;
+    }
+    char *sign = strstr(text, localeconv()->decimal_point); /* the host may have set a locale */
+    if (sign != NULL) *sign = '.';
   }
-  for (int digits = 15; digits <= 17; digits++) {
-    snprintf(text, sizeof text, "%.*g", digits, number);
-    double back = strtod(text, NULL);
-    if (back >= number && back <= number) break;
-  }
-  char *comma = strchr(text, ','); /* the host may have set a locale */
-  if (comma != NULL) *comma = '.';
+  return true;
+}
+
+static bool json_write_number (lua_State *L, int index, struct json_writer *w) {
+  char text[JSON_NUMBER];
+  if (!json_format_number(L, index, text)) return json_fail(w, "is not a finite number");
   buffer_append_string(w->out, text);
   return true;
 }
 
-static bool json_write_value (lua_State *L, int index, struct json_writer *w, int depth);
+static bool json_write_value (lua_State *L, int index, struct json_writer *w, int depth,
+                              const struct property *p);
 
 static bool json_write_array (lua_State *L, int index, struct json_writer *w, int depth) {
   size_t count = lua_rawlen(L, index);
@@ -176,7 +176,7 @@ static bool json_write_array (lua_State *L, int index, struct json_writer *w, in
   for (size_t i = 1; i <= count; i++) {
     if (i > 1) buffer_append_char(w->out, ',');
     lua_rawgeti(L, index, (int)i);
-    if (!json_write_value(L, lua_gettop(L), w, depth)) {
+    if (!json_write_value(L, lua_gettop(L), w, depth, NULL)) {
       char step[32];
       snprintf(step, sizeof step, "[%zu]", i);
       return json_fail_in(w, step);
@@ -230,8 +230,36 @@ static bool json_is_secure_string (lua_State *L, int index) {
   return is;
 }
 
+/* What is documented of a property of the object that p describes, or NULL. */
+static const struct property *json_property (const struct property *p, const char *name) {
+  if (p == NULL || p->properties == NULL) return NULL;
+  for (p = p->properties; p->name != NULL; p++)
+    if (strcmp(p->name, name) == 0) return p;
+  return NULL;
+}
+
+/* [-0, +0] Writes the value at the top, which is a secret if it is a string or a number. */
+static bool json_write_hidden (lua_State *L, struct json_writer *w, int depth) {
+  char number[JSON_NUMBER];
+  size_t length;
+  switch (lua_type(L, -1)) {
+  case LUA_TSTRING: {
+    const char *bytes = lua_tolstring(L, -1, &length);
+    return json_write_secret(w, bytes, length);
+  }
+  case LUA_TNUMBER:
+    if (!json_format_number(L, -1, number)) return json_fail(w, "is not a finite number");
+    if (w->shown) return json_write_string(w, SECRET_SHOWN, sizeof SECRET_SHOWN - 1);
+    secret_note(w->secrets, number, strlen(number));
+    buffer_append_string(w->out, number);
+    return true;
+  default:
+    return json_write_value(L, lua_gettop(L), w, depth, NULL);
+  }
+}
+
 static bool json_write_object (lua_State *L, int index, struct json_writer *w, int depth,
-                               size_t count) {
+                               const struct property *p, size_t count) {
   const struct json_key *keys = json_sorted_keys(L, index, count);
   bool secure = json_is_secure_string(L, index);
   buffer_append_char(w->out, '{');
@@ -242,17 +270,11 @@ static bool json_write_object (lua_State *L, int index, struct json_writer *w, i
     buffer_append_char(w->out, ':');
     lua_pushlstring(L, keys[i].bytes, keys[i].length);
     lua_rawget(L, index);
-    bool secret =
-        lua_type(L, -1) == LUA_TSTRING && ((secure && strcmp(keys[i].bytes, "value") == 0) ||
-                                           json_is_secret_name(w, keys[i].bytes));
-    bool written;
-    if (secret) {
-      size_t length;
-      const char *bytes = lua_tolstring(L, -1, &length);
-      written = json_write_secret(w, bytes, length);
-    } else {
-      written = json_write_value(L, lua_gettop(L), w, depth);
-    }
+    bool hidden = (secure && strcmp(keys[i].bytes, "value") == 0) ||
+                  json_is_secret_name(w, keys[i].bytes);
+    bool written =
+        hidden ? json_write_hidden(L, w, depth)
+               : json_write_value(L, lua_gettop(L), w, depth, json_property(p, keys[i].bytes));
     if (!written) {
       char step[64];
       snprintf(step, sizeof step, ".%.60s", keys[i].bytes);
@@ -265,8 +287,13 @@ static bool json_write_object (lua_State *L, int index, struct json_writer *w, i
   return true;
 }
 
-/* Tells an array from an object by its keys alone, never by a metamethod. */
-static bool json_write_table (lua_State *L, int index, struct json_writer *w, int depth) {
+/*
+ * Tells an array from an object by its keys and its mark, never by a metamethod; what is
+ * documented decides for an empty table.
+ */
+static bool json_write_table (lua_State *L, int index, struct json_writer *w, int depth,
+                              const struct property *p) {
+  if (depth > JSON_MAX_DEPTH) return json_fail(w, "is nested too deeply");
   size_t names = 0, positions = 0, count = lua_rawlen(L, index);
   lua_pushnil(L);
   while (lua_next(L, index) != 0) {
@@ -286,15 +313,19 @@ static bool json_write_table (lua_State *L, int index, struct json_writer *w, in
   if (names > 0 && json_is_array(L, index))
     return json_fail(w, "is an array with names as keys");
   if (positions != count) return json_fail(w, "is an array with gaps");
-  if (names == 0 && (positions > 0 || json_is_array(L, index)))
-    return json_write_array(L, index, w, depth);
-  return json_write_object(L, index, w, depth, names);
+  bool wants_array = p != NULL && p->type == ARRAY;
+  bool array = names == 0 && (positions > 0 || wants_array || json_is_array(L, index));
+  if (array && p != NULL && p->type == OBJECT)
+    return json_fail(w, "must be an object, got an array");
+  if (!array && wants_array) return json_fail(w, "must be an array, got an object");
+  return array ? json_write_array(L, index, w, depth)
+               : json_write_object(L, index, w, depth, p, names);
 }
 
-static bool json_write_value (lua_State *L, int index, struct json_writer *w, int depth) {
+static bool json_write_value (lua_State *L, int index, struct json_writer *w, int depth,
+                              const struct property *p) {
   size_t length;
   const char *bytes;
-  if (depth > JSON_MAX_DEPTH) return json_fail(w, "is nested too deeply");
   if (!lua_checkstack(L, 8)) return json_fail(w, "is too large for the Lua stack");
   switch (lua_type(L, index)) {
   case LUA_TSTRING:
@@ -306,7 +337,7 @@ static bool json_write_value (lua_State *L, int index, struct json_writer *w, in
     buffer_append_string(w->out, lua_toboolean(L, index) ? "true" : "false");
     return true;
   case LUA_TTABLE:
-    return json_write_table(L, index, w, depth + 1);
+    return json_write_table(L, index, w, depth + 1, p);
   default:
     if (json_is_null(L, index)) {
       buffer_append_string(w->out, "null");
@@ -329,7 +360,7 @@ bool json_write (lua_State *L, int index, struct json_writer *w) {
   int top = lua_gettop(L);
   w->where[0] = w->problem[0] = '\0';
   w->misuse = false;
-  bool written = json_write_value(L, lua_absindex(L, index), w, 0);
+  bool written = json_write_value(L, lua_absindex(L, index), w, 0, w->schema);
   lua_settop(L, top);
   return written;
 }
@@ -343,14 +374,22 @@ static void json_configure (lua_State *L, const char *name) {
 }
 
 /*
- * [-0, +1] Pushes the reader {decode, floats}: a private instance of lua-cjson, whose settings
- * nobody else can change, made at first use. Raises if lua-cjson is not installed.
+ * [-0, +1] Pushes the reader {decode, floats, decimal_point}: a private instance of lua-cjson,
+ * whose settings nobody else can change, made at first use and again where the host has changed
+ * its locale, which lua-cjson takes notice of only then. Raises if lua-cjson is not installed.
  */
 static void json_push_reader (lua_State *L) {
   lua_getfield(L, LUA_REGISTRYINDEX, READER);
-  if (lua_istable(L, -1)) return;
+  if (lua_istable(L, -1)) {
+    lua_getfield(L, -1, "decimal_point");
+    bool current = strcmp(lua_tostring(L, -1), localeconv()->decimal_point) == 0;
+    lua_pop(L, 1);
+    if (current) return;
+  }
   lua_pop(L, 1);
-  lua_createtable(L, 0, 2);
+  lua_createtable(L, 0, 3);
+  lua_pushstring(L, localeconv()->decimal_point);
+  lua_setfield(L, -2, "decimal_point");
   lua_getglobal(L, "require");
   lua_pushliteral(L, "cjson");
   lua_call(L, 1, 1);
@@ -376,10 +415,14 @@ static void json_push_reader (lua_State *L) {
 
 /*
  * lua-cjson reads [] as {}, and large integers as inexact doubles. Both are shielded: spelt as
- * strings that begin with a marker, which json_restore turns into what they stand for.
+ * strings that begin with a NUL and a letter, which json_restore turns into what they stand
+ * for. A string that begins with a NUL by itself gets a mark too, so that it is not taken for
+ * one.
  */
-#define MARK_ARRAY   "\\u0000[]"
-#define MARK_INTEGER "\\u0000i"
+#define NUL          "\\u0000"
+#define MARK_ARRAY   'a'
+#define MARK_INTEGER 'i'
+#define MARK_STRING  's'
 #define EXACT_DIGITS 15 /* that a double holds in any case */
 
 static bool json_is_digit (char c) {
@@ -422,43 +465,64 @@ static bool json_needs_shield (const char *bytes, size_t length) {
   return false;
 }
 
-/* [-0, +1] Pushes the text with empty arrays and large integers outside of strings shielded. */
+/* The end of the string that begins with the quote at `from`. */
+static size_t json_string_end (const char *bytes, size_t length, size_t from) {
+  size_t i = from + 1;
+  while (i < length && bytes[i] != '"')
+    i += bytes[i] == '\\' ? 2 : 1;
+  return i < length ? i + 1 : length;
+}
+
+static bool json_is_name (const char *bytes, size_t length, size_t end) {
+  while (end < length && bytes[end] != '\0' && strchr(" \t\r\n", bytes[end]) != NULL)
+    end++;
+  return end < length && bytes[end] == ':';
+}
+
+/*
+ * The end of the token at `from`. `mark` is what to shield it with, or NUL where it stays as it
+ * is: what stands for a name, too, so that lua-cjson judges it.
+ */
+static size_t json_token (const char *bytes, size_t length, size_t from, int depth,
+                          char *mark) {
+  size_t end = 0;
+  *mark = '\0';
+  if (bytes[from] == '"') {
+    end = json_string_end(bytes, length, from);
+    if (strncmp(bytes + from + 1, NUL, sizeof NUL - 1) == 0) *mark = MARK_STRING;
+  } else if (bytes[from] == '[') {
+    end = json_empty_array(bytes, length, from);
+    if (end != 0 && depth < JSON_MAX_DEPTH) *mark = MARK_ARRAY;
+  } else if (bytes[from] == '-' || json_is_digit(bytes[from])) {
+    end = json_long_integer(bytes, length, from);
+    if (end != 0) *mark = MARK_INTEGER;
+    for (size_t i = from; end == 0; i++)
+      if (i >= length || bytes[i] == '\0' || strchr("+-.eE0123456789", bytes[i]) == NULL)
+        end = i;
+  }
+  if (*mark != '\0' && json_is_name(bytes, length, end)) *mark = '\0';
+  return *mark == '\0' && bytes[from] == '[' ? from + 1 : end > from ? end : from + 1;
+}
+
+/* [-0, +1] Pushes the text with what lua-cjson would not keep shielded. */
 static void json_push_shielded (lua_State *L, const char *bytes, size_t length) {
   luaL_Buffer b;
-  bool in_string = false;
-  size_t from = 0, i = 0;
+  int depth = 0;
   luaL_buffinit(L, &b);
-  while (i < length) {
-    size_t end = 0;
-    bool number = bytes[i] == '-' || json_is_digit(bytes[i]);
-    if (in_string) {
-      if (bytes[i] == '\\')
-        i++;
-      else if (bytes[i] == '"')
-        in_string = false;
-      i++;
+  for (size_t i = 0, end; i < length; i = end) {
+    char mark;
+    end = json_token(bytes, length, i, depth, &mark);
+    if (mark == '\0') {
+      depth += (bytes[i] == '[' || bytes[i] == '{') - (bytes[i] == ']' || bytes[i] == '}');
+      luaL_addlstring(&b, bytes + i, end - i);
       continue;
     }
-    if (bytes[i] == '"')
-      in_string = true;
-    else if (bytes[i] == '[')
-      end = json_empty_array(bytes, length, i);
-    else if (number)
-      end = json_long_integer(bytes, length, i);
-    if (end != 0) {
-      luaL_addlstring(&b, bytes + from, i - from);
-      luaL_addstring(&b, number ? "\"" MARK_INTEGER : "\"" MARK_ARRAY);
-      if (number) luaL_addlstring(&b, bytes + i, end - i);
-      luaL_addchar(&b, '"');
-      from = i = end;
-    } else if (number) {
-      while (i < length && bytes[i] != '\0' && strchr("+-.eE0123456789", bytes[i]) != NULL)
-        i++;
-    } else {
-      i++;
-    }
+    luaL_addstring(&b, "\"" NUL);
+    luaL_addchar(&b, mark);
+    if (mark == MARK_STRING) luaL_addlstring(&b, bytes + i + 1, end - i - 1);
+    if (mark == MARK_INTEGER) luaL_addlstring(&b, bytes + i, end - i);
+    if (mark != MARK_STRING) luaL_addchar(&b, '"');
   }
-  if (from < length) luaL_addlstring(&b, bytes + from, length - from);
   luaL_pushresult(&b);
 }
 
@@ -484,43 +548,49 @@ static void json_restore_table (lua_State *L, bool shielded) {
   }
 }
 
-/* [-1, +1] Replaces the value at the top: floats without fraction by integers, markers by what
-   they stand for, and the same inside of tables. The reader bounds the depth. */
+/* [-1, +1] Replaces the shielded string at the top by what it stands for. */
+static void json_restore_string (lua_State *L) {
+  size_t length;
+  const char *text = lua_tolstring(L, -1, &length);
+  if (length < 2 || text[0] != '\0') return;
+  if (text[1] == MARK_ARRAY) {
+    lua_newtable(L);
+    luaL_setmetatable(L, ARRAY_MARK);
+  } else if (text[1] == MARK_STRING) {
+    lua_pushlstring(L, text + 2, length - 2);
+  } else {
+    errno = 0;
+    long long exact = strtoll(text + 2, NULL, 10);
+    /* Lua reads what does not fit its integers as a float, in a program too */
+    if (errno == 0)
+      lua_pushinteger(L, (lua_Integer)exact);
+    else
+      lua_pushnumber(L, strtod(text + 2, NULL));
+  }
+  lua_replace(L, -2);
+}
+
+/*
+ * [-1, +1] Replaces the value at the top: floats without a fraction by integers, shielded
+ * strings, and the same inside of tables. The reader bounds the depth.
+ */
 static void json_restore (lua_State *L, bool shielded) {
   luaL_checkstack(L, 6, "JSON nested too deeply");
-  size_t length;
-  const char *text;
+  double number;
   switch (lua_type(L, -1)) {
   case LUA_TTABLE:
     json_restore_table(L, shielded);
     break;
-  case LUA_TNUMBER: {
-    double number = (double)lua_tonumber(L, -1);
+  case LUA_TNUMBER:
+    number = (double)lua_tonumber(L, -1);
     if (LUA_VERSION_NUM >= 503 && !lua_isinteger(L, -1) && number >= -9007199254740992.0 &&
         number <= 9007199254740992.0 && floor(number) >= number) {
       lua_pop(L, 1);
       lua_pushinteger(L, (lua_Integer)number);
     }
     break;
-  }
   case LUA_TSTRING:
-    text = lua_tolstring(L, -1, &length);
-    if (!shielded || length < 2 || text[0] != '\0') break;
-    if (text[1] == '[') {
-      lua_newtable(L);
-      luaL_setmetatable(L, ARRAY);
-      lua_replace(L, -2);
-    } else if (text[1] == 'i') {
-      /* Lua reads what does not fit its integers as a float, as it does in a program */
-      lua_pushnumber(L, strtod(text + 2, NULL));
-      errno = 0;
-      long long exact = strtoll(text + 2, NULL, 10);
-      if (errno == 0) {
-        lua_pop(L, 1);
-        lua_pushinteger(L, (lua_Integer)exact);
-      }
-      lua_replace(L, -2);
-    }
+    if (shielded) json_restore_string(L);
     break;
   default:
     break;
@@ -535,8 +605,10 @@ bool json_read (lua_State *L, const char *bytes, size_t length) {
     bytes += 3;
     length -= 3;
   }
-  if (!json_valid_utf8(bytes, length, &at)) {
-    lua_pushfstring(L, "invalid UTF-8 at byte %d", (int)at + 1);
+  const char *nul = memchr(bytes, '\0', length); /* lua-cjson would take it for the end */
+  if (nul != NULL || !json_valid_utf8(bytes, length, &at)) {
+    lua_pushfstring(L, "invalid UTF-8 or a NUL at byte %d",
+                    (int)(nul != NULL ? (size_t)(nul - bytes) : at) + 1);
     return false;
   }
   json_push_reader(L);
@@ -545,8 +617,7 @@ bool json_read (lua_State *L, const char *bytes, size_t length) {
   lua_pop(L, 1);
   lua_getfield(L, -1, "decode");
   lua_replace(L, -2);
-  /* a text that spells the markers itself is left as lua-cjson reads it */
-  bool shielded = json_needs_shield(bytes, length) && strstr(bytes, "\\u0000") == NULL;
+  bool shielded = json_needs_shield(bytes, length);
   if (shielded)
     json_push_shielded(L, bytes, length);
   else
@@ -599,8 +670,8 @@ const luaL_Reg json_functions[] = {
 void json_register (lua_State *L) {
   static const luaL_Reg buffer_events[] = {{"__gc", json_buffer__gc}, {NULL, NULL}};
   compat_newclass(L, BUFFER, buffer_events);
-  luaL_newmetatable(L, ARRAY);
-  lua_pushliteral(L, ARRAY);
+  luaL_newmetatable(L, ARRAY_MARK);
+  lua_pushliteral(L, ARRAY_MARK);
   lua_setfield(L, -2, "__name");
   lua_pop(L, 1);
 }

@@ -3,13 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct service *const services[] = {&datafactory_service, &entra_service};
+static const struct service *const services[] = {&datafactory_service, &entra_service, NULL};
 
 /* The service of that name, or NULL. */
 const struct service *operation_service (const char *name) {
-  for (size_t i = 0; i < sizeof services / sizeof *services; i++)
-    if (strcmp(services[i]->name, name) == 0) return services[i];
-  return NULL;
+  const struct service *const *service = services;
+  while (*service != NULL && strcmp((*service)->name, name) != 0)
+    service++;
+  return *service;
 }
 
 static int operation_compare (const void *a, const void *b) {

@@ -38,7 +38,7 @@ bool request_is_safe (const struct request *r) {
 void request_note_secret (struct request *r, const char *bytes, size_t length) {
   for (size_t at = 0; at < r->secrets.length; at += strlen(r->secrets.data + at) + 1)
     if (strcmp(r->secrets.data + at, bytes) == 0) return;
-  json_note_secret(&r->secrets, bytes, length);
+  secret_note(&r->secrets, bytes, length);
 }
 
 static bool request_refuse (struct refusal *why, const struct parameter *p, bool misuse,
@@ -208,13 +208,13 @@ static bool request_take (lua_State *L, const struct parameter *p, struct refusa
 static void request_encode (lua_State *L, struct request *r, struct buffer *out,
                             const struct parameter *p) {
   size_t length = 0;
-  char number[32];
+  char number[JSON_NUMBER];
   const char *text = number;
   bool secret = p->secret || secret_test(L, -1, &length) != NULL;
   if (lua_type(L, -1) == LUA_TBOOLEAN)
     length = (size_t)snprintf(number, sizeof number, lua_toboolean(L, -1) ? "true" : "false");
   else if (lua_type(L, -1) == LUA_TNUMBER)
-    length = (size_t)snprintf(number, sizeof number, "%.17g", (double)lua_tonumber(L, -1));
+    length = json_format_number(L, -1, number) ? strlen(number) : 0;
   else
     text = secret_tolstring(L, -1, &length);
   if (secret && r->shown) {
@@ -224,9 +224,9 @@ static void request_encode (lua_State *L, struct request *r, struct buffer *out,
   size_t start = out->length;
   buffer_append_encoded(out, text, length);
   if (!secret || out->failed) return;
-  json_note_secret(&r->secrets, text, length);
+  secret_note(&r->secrets, text, length);
   if (out->length - start != length)
-    json_note_secret(&r->secrets, out->data + start, out->length - start);
+    secret_note(&r->secrets, out->data + start, out->length - start);
 }
 
 /* [-0, +0] Expands the path of the operation behind the client's endpoint. */
@@ -271,7 +271,7 @@ static bool request_has_header (const struct request *r, const char *name) {
   size_t length = strlen(name);
   for (size_t at = 0; at < r->headers.length; at += strlen(r->headers.data + at) + 1)
     if (strncasecmp(r->headers.data + at, name, length) == 0 &&
-        r->headers.data[at + length] == ':')
+        strchr(":;", r->headers.data[at + length]) != NULL)
       return true;
   return false;
 }
@@ -310,12 +310,16 @@ static bool request_build_header (lua_State *L, struct request *r, const char *n
   if (value == NULL)
     return request_refuse(why, NULL, true, "header '%s' must be a string, got %s", name,
                           luaL_typename(L, -1));
+  if (request_has_header(r, name))
+    return request_refuse(why, NULL, true, "header '%s' is given twice", name);
+  if (!json_valid_utf8(value, length, &hidden))
+    return request_refuse(why, NULL, false, "header '%s' is not valid UTF-8", name);
   for (size_t i = 0; i < length; i++)
     if ((unsigned char)value[i] < 0x20 || value[i] == 0x7f)
       return request_refuse(why, NULL, false, "header '%s' has a control character in it",
                             name);
   bool secret = secret_test(L, -1, &hidden) != NULL;
-  if (secret && !r->shown) json_note_secret(&r->secrets, value, length);
+  if (secret && !r->shown) secret_note(&r->secrets, value, length);
   if (secret && r->shown)
     request_add_header(r, name, SECRET_SHOWN, strlen(SECRET_SHOWN));
   else
@@ -328,6 +332,9 @@ static bool request_build_header (lua_State *L, struct request *r, const char *n
 static void request_finish_headers (struct request *r) {
   static const char json[] = "application/json";
   if (!request_has_header(r, "Accept")) request_add_header(r, "Accept", json, strlen(json));
+  if (r->service->client_request_id_header != NULL &&
+      request_has_header(r, r->service->client_request_id_header))
+    r->client_request_id[0] = '\0'; /* the caller's own stands, on every page too */
   if (r->client_request_id[0] != '\0')
     request_add_header(r, r->service->client_request_id_header, r->client_request_id,
                        strlen(r->client_request_id));
@@ -398,7 +405,9 @@ static bool request_build_json (lua_State *L, struct request *r, struct refusal 
     if ((*p)->place != IN_BODY) continue;
     if (!request_take(L, *p, why)) return false;
     if (!lua_isnil(L, -1)) {
+      const struct property schema = {.type = (*p)->type, .properties = (*p)->properties};
       struct json_writer w = {.out = &r->body,
+                              .schema = &schema,
                               .secrets = &r->secrets,
                               .secret_names = r->service->secret_properties,
                               .shown = r->shown};
@@ -528,7 +537,8 @@ static int request_follow (lua_State *L) {
   lua_pop(L, 1);
   r->method = "GET";
   request_identify(L, r);
-  const char *id = r->service->client_request_id_header;
+  const char *id =
+      first->client_request_id[0] != '\0' ? r->service->client_request_id_header : NULL;
   for (size_t at = 0, next; at < first->headers.length; at = next) {
     const char *line = first->headers.data + at;
     next = at + strlen(line) + 1;
@@ -542,7 +552,14 @@ static int request_follow (lua_State *L) {
   return request_check_memory(L, r);
 }
 
-/* request:describe() -> {service, operation, method, url, headers, body} */
+/* [-0, +0] Sets a field of the description, secrets taken out. */
+static void request_show (lua_State *L, const struct request *r, const char *name,
+                          const char *text, size_t length) {
+  secret_push_redacted(L, &r->secrets, text, length, length);
+  lua_setfield(L, -2, name);
+}
+
+/* request:describe() -> {service, operation, method, url, headers, body}, without secrets */
 static int request_describe (lua_State *L) {
   const struct request *r = request_check(L, 1);
   lua_settop(L, 1);
@@ -553,21 +570,19 @@ static int request_describe (lua_State *L) {
   lua_setfield(L, 2, "operation");
   lua_pushstring(L, r->method);
   lua_setfield(L, 2, "method");
-  lua_pushlstring(L, r->url.data, r->url.length);
-  lua_setfield(L, 2, "url");
+  request_show(L, r, "url", r->url.data, r->url.length);
+  if (r->content_type != NULL) request_show(L, r, "body", r->body.data, r->body.length);
   lua_newtable(L);
   for (size_t at = 0; at < r->headers.length; at += strlen(r->headers.data + at) + 1) {
-    const char *line = r->headers.data + at, *colon = strchr(line, ':');
-    if (colon == NULL || colon[1] == '\0') continue;
-    lua_pushlstring(L, line, (size_t)(colon - line));
-    lua_pushstring(L, colon + 2);
-    lua_rawset(L, -3);
+    const char *line = r->headers.data + at;
+    char name[128] = "";
+    size_t length = strcspn(line, ":;");
+    if (length >= sizeof name || strcmp(line + length, ":") == 0) continue;
+    memcpy(name, line, length);
+    const char *value = line[length] == ':' ? line + length + 2 : "";
+    request_show(L, r, name, value, strlen(value));
   }
   lua_setfield(L, 2, "headers");
-  if (r->content_type != NULL) {
-    lua_pushlstring(L, r->body.data, r->body.length);
-    lua_setfield(L, 2, "body");
-  }
   return 1;
 }
 

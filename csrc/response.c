@@ -4,8 +4,7 @@
 #include "request.h"
 #include "secret.h"
 
-#define MAX_KEPT   2048 /* bytes of a body that is kept in an error */
-#define MIN_SECRET 4    /* shorter ones are not looked for: they would hide ordinary text */
+#define MAX_KEPT 2048 /* bytes of a body that is kept in an error */
 
 /* What a failure of libcurl's is to the user. The hint says what to do. */
 struct failure {
@@ -44,42 +43,13 @@ static const struct failure *response_failure (const struct transfer *t) {
   return &any_failure;
 }
 
-/* The length of the secret that stands at `text`, or 0. */
-static size_t response_secret_at (const char *text, size_t left, const char *secrets,
-                                  size_t length) {
-  for (size_t at = 0; at < length; at += strlen(secrets + at) + 1) {
-    size_t size = strlen(secrets + at);
-    if (size >= MIN_SECRET && size <= left && memcmp(text, secrets + at, size) == 0)
-      return size;
-  }
-  return 0;
-}
-
-/* [-0, +1] Pushes the text, at most `most` bytes of it, without the secrets of the request. */
-static void response_push_redacted (lua_State *L, const struct buffer *secrets,
-                                    const char *text, size_t length, size_t most) {
-  size_t kept = 0;
-  luaL_Buffer b;
-  luaL_buffinit(L, &b);
-  for (size_t i = 0; i < length && kept < most; kept++) {
-    size_t size = response_secret_at(text + i, length - i, secrets->data, secrets->length);
-    if (size == 0) {
-      luaL_addchar(&b, text[i++]);
-      continue;
-    }
-    luaL_addstring(&b, SECRET_SHOWN);
-    i += size;
-  }
-  luaL_pushresult(&b);
-}
-
-/* [-1, +1] The same for every string in the value at the top. The reader bounds the depth. */
+/* [-1, +1] Takes the secrets out of every string in the value at the top. */
 static void response_redact_all (lua_State *L, const struct buffer *secrets) {
   luaL_checkstack(L, 8, "JSON nested too deeply");
   if (lua_type(L, -1) == LUA_TSTRING) {
     size_t length;
     const char *text = lua_tolstring(L, -1, &length);
-    response_push_redacted(L, secrets, text, length, length);
+    secret_push_redacted(L, secrets, text, length, length);
     lua_replace(L, -2);
   }
   if (!lua_istable(L, -1)) return;
@@ -142,14 +112,14 @@ static void response_keep_body (lua_State *L, const struct transfer *t, const st
   char text[MAX_KEPT];
   size_t at, length;
   if ((r->operation->flags & SECRET_RESULT) != 0) return;
-  response_push_redacted(L, &r->secrets, t->body.data, t->body.length, MAX_KEPT);
+  secret_push_redacted(L, &r->secrets, t->body.data, t->body.length, MAX_KEPT);
   const char *redacted = lua_tolstring(L, -1, &length);
   if (length > MAX_KEPT) length = MAX_KEPT;
   bool utf8 = json_valid_utf8(redacted, length, &at);
   for (size_t i = 0; i < length; i++) {
     unsigned char c = (unsigned char)redacted[i];
     bool shown = c == '\n' || c == '\t' || (c >= 0x20 && c < 0x7f) || (c >= 0x80 && utf8);
-    text[i] = shown ? redacted[i] : '?';
+    text[i] = (char)(shown ? redacted[i] : '?');
   }
   lua_pop(L, 1);
   lua_pushlstring(L, text, length);

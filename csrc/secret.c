@@ -1,7 +1,8 @@
 #include "secret.h"
 #include "buffer.h"
 
-#define SECRET "cloudsync.secret"
+#define SECRET     "cloudsync.secret"
+#define MIN_SECRET 4 /* shorter ones are not looked for: they would hide ordinary text */
 
 struct secret {
   size_t length;
@@ -37,6 +38,41 @@ int secret_new (lua_State *L) {
   memcpy(self->bytes, bytes, length + 1);
   self->length = length;
   return 1;
+}
+
+/* Remembers a secret, so that it can be found, and taken out, in what a server says. */
+void secret_note (struct buffer *secrets, const char *bytes, size_t length) {
+  if (secrets == NULL || length == 0 || memchr(bytes, '\0', length) != NULL) return;
+  buffer_append(secrets, bytes, length);
+  buffer_append_char(secrets, '\0');
+}
+
+/* The length of the secret that stands at `text`, or 0. */
+static size_t secret_at (const char *text, size_t left, const char *secrets, size_t length) {
+  for (size_t at = 0; at < length; at += strlen(secrets + at) + 1) {
+    size_t size = strlen(secrets + at);
+    if (size >= MIN_SECRET && size <= left && memcmp(text, secrets + at, size) == 0)
+      return size;
+  }
+  return 0;
+}
+
+/* [-0, +1] Pushes the text, at most `most` characters of it, without the noted secrets. */
+void secret_push_redacted (lua_State *L, const struct buffer *secrets, const char *text,
+                           size_t length, size_t most) {
+  size_t kept = 0;
+  luaL_Buffer b;
+  luaL_buffinit(L, &b);
+  for (size_t i = 0; i < length && kept < most; kept++) {
+    size_t size = secret_at(text + i, length - i, secrets->data, secrets->length);
+    if (size == 0) {
+      luaL_addchar(&b, text[i++]);
+      continue;
+    }
+    luaL_addstring(&b, SECRET_SHOWN);
+    i += size;
+  }
+  luaL_pushresult(&b);
 }
 
 /* secret:reveal() -> the text, as a Lua string that is no longer protected */

@@ -7,6 +7,7 @@
 #define TRANSPORT     "cloudsync.transport"
 #define MAX_IDENTITY  512
 #define DEFAULT_BYTES (64.0 * 1024 * 1024)
+#define MAX_NUMBER    9007199254740992.0
 
 struct transport *transport_check (lua_State *L, int index) {
   return luaL_checkudata(L, index, TRANSPORT);
@@ -61,8 +62,7 @@ static const char *transport_identify (const char *text, size_t length,
     problem = "is neither an https nor an http URL";
   else if (transport_has_part(url, CURLUPART_USER))
     problem = "has a user name in it";
-  else if (endpoint && (transport_has_part(url, CURLUPART_QUERY) ||
-                        transport_has_part(url, CURLUPART_FRAGMENT)))
+  else if (endpoint && strpbrk(text, "?#") != NULL)
     problem = "has a query or a fragment";
   curl_url_cleanup(url);
   return problem;
@@ -159,7 +159,7 @@ static void transport_read_strings (lua_State *L, struct transport *t, int kept)
   }
 }
 
-/* [-0, +0] The number that the option holds, at least `least`. */
+/* [-0, +0] The number that the option holds, at least `least`; a very large one is cut. */
 static lua_Number transport_read_number (lua_State *L, const char *name, lua_Number otherwise,
                                          lua_Number least) {
   lua_getfield(L, 1, name);
@@ -170,7 +170,7 @@ static lua_Number transport_read_number (lua_State *L, const char *name, lua_Num
     if (!(number >= least)) luaL_error(L, "%s is too small", name);
   }
   lua_pop(L, 1);
-  return number;
+  return number < MAX_NUMBER ? number : MAX_NUMBER;
 }
 
 static bool transport_read_boolean (lua_State *L, const char *name) {
@@ -198,7 +198,8 @@ int transport_new (lua_State *L) {
   transport_read_strings(L, t, 3);
   t->insecure = transport_read_boolean(L, "insecure");
   t->allow_plain_http = transport_read_boolean(L, "allow_plain_http");
-  t->connect_timeout = (long)(1000 * transport_read_number(L, "connect_timeout", 10, 0.001));
+  lua_Number connect_timeout = transport_read_number(L, "connect_timeout", 10, 0.001);
+  t->connect_timeout = connect_timeout < MAX_SECONDS ? (long)(1000 * connect_timeout) : 0;
   t->max_response_bytes =
       (size_t)transport_read_number(L, "max_response_bytes", DEFAULT_BYTES, 1);
   t->max_connections = (long)transport_read_number(L, "max_connections", 0, 0);

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#define MAX_SECONDS 2e6 /* a longer time is as good as none */
+
 /* The strings belong to Lua, and live as long as the userdata that holds this. */
 struct transport {
   const char *endpoint; /* scheme://host[:port][/path], without a slash at the end */

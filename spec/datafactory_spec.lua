@@ -38,7 +38,8 @@ describe("a Data Factory client", function()
   end)
 
   it("names the runtime, the service's code and its request id in an error", function()
-    local _, err = support.datafactory().integration_runtimes:get { integrationRuntimeName = "none" }
+    local adf = support.datafactory()
+    local _, err = adf.integration_runtimes:get { integrationRuntimeName = "none" }
     assert.equal("not_found", err.kind)
     assert.equal("IntegrationRuntimeNotFound", err.code)
     assert.equal(404, err.status)

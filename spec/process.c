@@ -14,23 +14,27 @@ static int process_fork (lua_State *L) {
 /* wait(pid) -> exit status or nil, the signal that ended it or nil */
 static int process_wait (lua_State *L) {
   int status = 0;
-  waitpid((pid_t) luaL_checkinteger(L, 1), &status, 0);
-  if (WIFEXITED(status)) lua_pushinteger(L, WEXITSTATUS(status));
-  else lua_pushnil(L);
-  if (WIFSIGNALED(status)) lua_pushinteger(L, WTERMSIG(status));
-  else lua_pushnil(L);
+  waitpid((pid_t)luaL_checkinteger(L, 1), &status, 0);
+  if (WIFEXITED(status))
+    lua_pushinteger(L, WEXITSTATUS(status));
+  else
+    lua_pushnil(L);
+  if (WIFSIGNALED(status))
+    lua_pushinteger(L, WTERMSIG(status));
+  else
+    lua_pushnil(L);
   return 2;
 }
 
 /* kill(pid, signal) */
 static int process_kill (lua_State *L) {
-  kill((pid_t) luaL_checkinteger(L, 1), (int) luaL_checkinteger(L, 2));
+  kill((pid_t)luaL_checkinteger(L, 1), (int)luaL_checkinteger(L, 2));
   return 0;
 }
 
 /* exit(status): at once, without closing the Lua state */
 static int process_exit (lua_State *L) {
-  _exit((int) luaL_checkinteger(L, 1));
+  _exit((int)luaL_checkinteger(L, 1));
 }
 
 static int process_id (lua_State *L) {

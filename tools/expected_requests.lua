@@ -238,7 +238,9 @@ local BODIES = {
     properties = { publicNetworkAccess = "Enabled" },
   },
   GlobalParameters_CreateOrUpdate = {
-    properties = { waitTime = { type = "Float", value = 0.1 }, on = { type = "Bool", value = false } },
+    properties = {
+      waitTime = { type = "Float", value = 0.1 }, on = { type = "Bool", value = false },
+    },
   },
   IntegrationRuntimeNodes_Update = { concurrentJobsLimit = 1 },
   IntegrationRuntimeObjectMetadata_Get = { metadataPath = "ssisFolders/a b" },

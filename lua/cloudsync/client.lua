@@ -233,7 +233,9 @@ function Group:__index(name)
   local subject = ("%s %s:%s"):format(owner.service, group, name)
   local function method(receiver, parameters, options)
     if receiver ~= self then error(subject .. ": call it with a colon", 2) end
-    return call(owner, subject, prepare, parameters, options)
+    -- not a tail call: errors name the line above this frame
+    local result, response = call(owner, subject, prepare, parameters, options)
+    return result, response
   end
   rawset(self, name, method)
   return method

@@ -8,8 +8,8 @@ local suggest = require "cloudsync.suggest"
 local datafactory = {}
 
 local function authorise(self, rejected, deadline)
-  local cloud = clouds[self.options.cloud or "public"]
-  return self.options.credential:get_token(cloud.scope, { rejected = rejected, deadline = deadline })
+  local scope = clouds[self.options.cloud or "public"].scope
+  return self.options.credential:get_token(scope, { rejected = rejected, deadline = deadline })
 end
 
 --- Makes a client.
@@ -28,7 +28,7 @@ function datafactory.new(options)
   if options.credential == nil then
     error("datafactory: credential is missing: make one with cloudsync.azure", 2)
   end
-  return client.new({
+  local made = client.new({ -- not a tail call: errors name the line above this frame
     service = "datafactory",
     options = { credential = "credential", cloud = "string", subscriptionId = "string",
       resourceGroupName = "string", factoryName = "string" },
@@ -36,6 +36,7 @@ function datafactory.new(options)
     endpoint = cloud.endpoint,
     authorise = authorise,
   }, options)
+  return made
 end
 
 return datafactory

@@ -61,7 +61,9 @@ function TokenCache:get(scope, rejected, deadline)
         return nil, entry.failure
       end
     elseif not entry.refreshing:wait(deadline) then
-      return nil, errors.new { kind = "timeout", message = "the deadline passed before a token came" }
+      return nil, errors.new {
+        kind = "timeout", message = "the deadline passed before a token came",
+      }
     end
   end
 end

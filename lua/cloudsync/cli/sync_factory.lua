@@ -15,7 +15,8 @@ function command.describe(parser)
   parser:option("--factory", "Name of the factory.")
   parser:option("--only", "Only these runtimes."):args("+"):argname("<runtime>")
   parser:option("--concurrency", "How many runtimes at a time. Default: 16."):convert(tonumber)
-  parser:option("--wait", "Seconds until a runtime must be in sync. Default: 300."):convert(tonumber)
+  parser:option("--wait", "Seconds until a runtime must be in sync. Default: 300.")
+    :convert(tonumber)
   parser:flag("--stale-only", "Leave alone what is in sync already.")
   parser:flag("--verify", "Look until every node says that it is in sync.")
   parser:flag("--no-preflight", "Do not look whether the dispatcher node is online.")
@@ -58,9 +59,9 @@ local function new_progress()
     if now - shown_at < (terminal and 0.1 or 1) then return end
     shown_at = now
     local counts = event.counts
-    io.stderr:write(("%s%d runtimes done: %d synced, %d in sync, %d skipped, %d failed, %.0f s%s"):format(
-      terminal and "\r\27[K" or "", counts.total, counts.synced, counts.in_sync, counts.skipped,
-      counts.failed, event.elapsed, terminal and "" or "\n"))
+    local line = ("%d runtimes done: %d synced, %d in sync, %d skipped, %d failed, %.0f s"):format(
+      counts.total, counts.synced, counts.in_sync, counts.skipped, counts.failed, event.elapsed)
+    io.stderr:write(terminal and "\r\27[K" .. line or line .. "\n")
   end, function()
     if terminal then io.stderr:write("\r\27[K") end
   end
@@ -113,7 +114,9 @@ function command.run(settings)
     return 1
   end
   if settings.json then print_json(report) else print_table(report, settings.verify) end
-  if report.err then io.stderr:write("cloudsync: the listing broke off: ", tostring(report.err), "\n") end
+  if report.err then
+    io.stderr:write("cloudsync: the listing broke off: ", tostring(report.err), "\n")
+  end
   return report.ok and 0 or 1
 end
 

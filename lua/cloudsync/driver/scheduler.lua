@@ -9,7 +9,7 @@ local scheduler = {}
 local LONGEST_STEP = 0.5 -- s; so that a signal handler of the interpreter's gets its turn
 
 local tasks = setmetatable({}, { __mode = "k" }) -- coroutine -> its task
-local waiting = {} -- transfer -> the task that waits for it
+local waiting, last_engine = {}, nil -- transfer -> the task that waits for it
 local ready, first, last = {}, 1, 0 -- a queue of tasks
 local timers = {} -- a binary heap of {at, task}
 
@@ -51,6 +51,12 @@ end
 -- Lets bytes move, waiting up to `seconds`, and wakes the tasks whose transfers are done.
 local function step(seconds)
   local engine = core.engine()
+  if engine ~= last_engine then
+    -- after a fork: what the parent began will not be done here
+    for _, task in pairs(waiting) do wake(task) end
+    waiting, last_engine = {}, engine
+    if last >= first then return end
+  end
   engine:step(seconds)
   local transfer = engine:next()
   while transfer do
