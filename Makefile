@@ -40,13 +40,16 @@ define interpreter
 OBJECTS_$(1) = $$(SOURCES:csrc/%.c=$$(BUILD)/$(1)/objects/%.o)
 $$(BUILD)/$(1)/objects/%.o: csrc/%.c $$(HEADERS) Makefile
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_CFLAGS) $$(INCLUDES_$(1)) -c -o $$@ $$<
+	@echo "CC $$@"
+	@$$(CC) $$(ALL_CFLAGS) $$(INCLUDES_$(1)) -c -o $$@ $$<
 $$(BUILD)/$(1)/cloudsync/core.so: $$(OBJECTS_$(1))
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_CFLAGS) $$(LDFLAGS) -shared -o $$@ $$^ $$(LIBS)
+	@echo "CC $$@"
+	@$$(CC) $$(ALL_CFLAGS) $$(LDFLAGS) -shared -o $$@ $$^ $$(LIBS)
 $$(BUILD)/$(1)/process.so: spec/process.c csrc/compat.h Makefile
 	@mkdir -p $$(@D)
-	$$(CC) $$(ALL_CFLAGS) -Icsrc $$(INCLUDES_$(1)) $$(LDFLAGS) -shared -o $$@ $$<
+	@echo "CC $$@"
+	@$$(CC) $$(ALL_CFLAGS) -Icsrc $$(INCLUDES_$(1)) $$(LDFLAGS) -shared -o $$@ $$<
 endef
 $(foreach lua,$(FOUND),$(eval $(call interpreter,$(lua))))
 

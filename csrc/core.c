@@ -132,6 +132,14 @@ static int core_random (lua_State *L) {
   return 1;
 }
 
+/* is_token(value) -> whether it is a string or a secret that can be sent as a token */
+static int core_is_token (lua_State *L) {
+  size_t length;
+  const char *bytes = secret_tolstring(L, 1, &length);
+  lua_pushboolean(L, bytes != NULL && secret_is_token(bytes, length));
+  return 1;
+}
+
 /* parse_date(text) -> seconds since 1970 of an HTTP date (RFC 9110), or nil */
 static int core_parse_date (lua_State *L) {
   time_t date = curl_getdate(luaL_checkstring(L, 1), NULL);
@@ -153,6 +161,7 @@ static const luaL_Reg core_functions[] = {
     {"secret", secret_new},
     {"now", core_now},
     {"random", core_random},
+    {"is_token", core_is_token},
     {"parse_date", core_parse_date},
     {NULL, NULL},
 };

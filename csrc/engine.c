@@ -12,9 +12,11 @@
 #define ENGINE   "cloudsync.engine"
 #define TRANSFER "cloudsync.transfer"
 
-#define MAX_IDLE    64                   /* easy handles kept for reuse */
-#define MAX_HEAD    ((size_t)256 * 1024) /* bytes of headers of one answer */
-#define MAX_STREAMS 1000L                /* of one HTTP/2 connection */
+#define MAX_IDLE         64                   /* easy handles kept for reuse */
+#define MAX_HEAD         ((size_t)256 * 1024) /* bytes of headers of one answer */
+#define MAX_IDLE_SECONDS 50L /* below servers' usual limits, so that they seldom close first   \
+                              */
+#define MAX_STREAMS 1000L    /* of one HTTP/2 connection */
 
 /* One for each Lua state and process. Its user value holds what is in flight. */
 struct engine {
@@ -227,7 +229,17 @@ static CURLcode engine_configure (struct transfer *t, const struct request *r,
   SET(CURLOPT_HEADERDATA, t);
   SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   SET(CURLOPT_NOSIGNAL, 1L);
-  SET(CURLOPT_PIPEWAIT, 1L);
+  /*
+   * HTTP/2 for what is safe alone: there a server may close a connection in mid-stream and
+   * leave it to libcurl to send the streams it has not seen again, which can't be told from
+   * those it has.
+   */
+  SET(CURLOPT_HTTP_VERSION,
+      (long)(t->repeatable ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
+  SET(CURLOPT_PIPEWAIT, t->repeatable ? 1L : 0L);
+#if LIBCURL_VERSION_NUM >= 0x074100
+  SET(CURLOPT_MAXAGE_CONN, MAX_IDLE_SECONDS);
+#endif
   SET(CURLOPT_TCP_KEEPALIVE, 1L);
 #if LIBCURL_VERSION_NUM >= 0x075000
   SET(CURLOPT_PREREQFUNCTION, engine_on_send);
@@ -287,6 +299,7 @@ static int engine_submit (lua_State *L) {
   luaL_argcheck(L, timeout >= 0, 4, "negative");
   const char *token = secret_tolstring(L, 5, &length);
   if (r->shown) return luaL_error(L, "a request made by dry_run can't be sent");
+  luaL_argcheck(L, token == NULL || secret_is_token(token, length), 5, "not a token");
   struct transfer *t = engine_new_transfer(L);
   int self = lua_gettop(L);
   t->limit = transport->max_response_bytes;

@@ -43,8 +43,8 @@ static const struct failure *response_failure (const struct transfer *t) {
   return &any_failure;
 }
 
-/* [-1, +1] Takes the secrets out of every string in the value at the top. */
-static void response_redact_all (lua_State *L, const struct buffer *secrets) {
+/* [-1, +1] Takes the secrets out of every string in the value at the top, names included. */
+static void response_redact (lua_State *L, const struct buffer *secrets) {
   luaL_checkstack(L, 8, "JSON nested too deeply");
   if (lua_type(L, -1) == LUA_TSTRING) {
     size_t length;
@@ -53,13 +53,16 @@ static void response_redact_all (lua_State *L, const struct buffer *secrets) {
     lua_replace(L, -2);
   }
   if (!lua_istable(L, -1)) return;
+  lua_newtable(L);
   lua_pushnil(L);
-  while (lua_next(L, -2) != 0) {
-    response_redact_all(L, secrets);
+  while (lua_next(L, -3) != 0) {
     lua_pushvalue(L, -2);
+    response_redact(L, secrets);
     lua_insert(L, -2);
+    response_redact(L, secrets);
     lua_rawset(L, -4);
   }
+  lua_replace(L, -2);
 }
 
 /* [-0, +1] Pushes what the dotted path leads to in the table at index, or nil. */
@@ -158,7 +161,7 @@ static void response_read_refusal (lua_State *L, const struct transfer *t,
                                    const struct request *r, int fields) {
   bool read = response_read_body(L, t) && lua_istable(L, -1);
   if (read) {
-    response_redact_all(L, &r->secrets);
+    response_redact(L, &r->secrets);
     response_read_error(L, r->service, lua_gettop(L), fields);
   } else if (t->body.length > 0) {
     response_keep_body(L, t, r, fields);

@@ -1,4 +1,6 @@
 #include "secret.h"
+
+#include <stdio.h>
 #include "buffer.h"
 
 #define SECRET     "cloudsync.secret"
@@ -47,12 +49,58 @@ void secret_note (struct buffer *secrets, const char *bytes, size_t length) {
   buffer_append_char(secrets, '\0');
 }
 
-/* The length of the secret that stands at `text`, or 0. */
+/* How many bytes of text spell one character, in JSON, in HTML or plainly, and which it is. */
+static size_t secret_unescape (const char *text, size_t left, char spelt[4]) {
+  static const struct {
+    const char *escape, *character;
+  } names[] = {{"\\/", "/"},    {"\\\"", "\""}, {"\\\\", "\\"},   {"&amp;", "&"},
+               {"&lt;", "<"},   {"&gt;", ">"},  {"&quot;", "\""}, {"&#39;", "'"},
+               {"&#x27;", "'"}, {"&#43;", "+"}, {"&#x2B;", "+"},  {"&#x2F;", "/"}};
+  unsigned code;
+  memset(spelt, 0, 4);
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    size_t length = strlen(names[i].escape);
+    if (length > left || memcmp(text, names[i].escape, length) != 0) continue;
+    spelt[0] = names[i].character[0];
+    return length;
+  }
+  if (left >= 6 && text[0] == '\\' && text[1] == 'u' && sscanf(text + 2, "%4x", &code) == 1) {
+    if (code < 0x80) {
+      spelt[0] = (char)code;
+    } else if (code < 0x800) {
+      spelt[0] = (char)(0xc0 | code >> 6);
+      spelt[1] = (char)(0x80 | (code & 0x3f));
+    } else {
+      spelt[0] = (char)(0xe0 | code >> 12);
+      spelt[1] = (char)(0x80 | (code >> 6 & 0x3f));
+      spelt[2] = (char)(0x80 | (code & 0x3f));
+    }
+    return 6;
+  }
+  spelt[0] = text[0];
+  return 1;
+}
+
+/* How many bytes of text spell the secret, or 0. */
+static size_t secret_spelt (const char *text, size_t left, const char *secret, size_t size) {
+  size_t i = 0, at = 0;
+  if (size <= left && memcmp(text, secret, size) == 0) return size;
+  while (i < size && at < left) {
+    char spelt[4];
+    size_t used = secret_unescape(text + at, left - at, spelt), length = strlen(spelt);
+    if (length == 0 || length > size - i || memcmp(secret + i, spelt, length) != 0) return 0;
+    i += length;
+    at += used;
+  }
+  return i == size ? at : 0;
+}
+
+/* The length of a noted secret that stands at `text`, however it is spelt, or 0. */
 static size_t secret_at (const char *text, size_t left, const char *secrets, size_t length) {
   for (size_t at = 0; at < length; at += strlen(secrets + at) + 1) {
     size_t size = strlen(secrets + at);
-    if (size >= MIN_SECRET && size <= left && memcmp(text, secrets + at, size) == 0)
-      return size;
+    size_t found = size >= MIN_SECRET ? secret_spelt(text, left, secrets + at, size) : 0;
+    if (found > 0) return found;
   }
   return 0;
 }
@@ -73,6 +121,13 @@ void secret_push_redacted (lua_State *L, const struct buffer *secrets, const cha
     i += size;
   }
   luaL_pushresult(&b);
+}
+
+/* Whether the bytes can stand in a header as a token: visible ASCII characters. */
+bool secret_is_token (const char *bytes, size_t length) {
+  for (size_t i = 0; i < length; i++)
+    if (bytes[i] <= 0x20 || bytes[i] >= 0x7f) return false;
+  return length > 0;
 }
 
 /* secret:reveal() -> the text, as a Lua string that is no longer protected */

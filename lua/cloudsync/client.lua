@@ -94,28 +94,32 @@ local function complete(self, failure, request, attempts)
   local err = {}
   for name, value in pairs(failure) do err[name] = value end
   err.service, err.operation = self.service, request:name()
-  err.attempts = attempts
+  err.attempts, err.retryable = attempts, err.retryable or false
   err.sent, err.lasting = nil, nil
   return errors.new(err)
 end
 
+local NO_TOKEN = "the credential gave something that is no token: a line break or another "
+  .. "character that no header can hold, nothing, or no text"
+
 -- The token for a try: nil where the service needs none, false and an error where there is none.
 local function authorise(self, rejected, deadline)
   if not self.authorise then return nil end
-  local token, err = self.authorise(self, rejected, deadline)
-  if token then return token end
-  if not errors.is(err) then err = errors.new { kind = "auth", message = tostring(err) } end
-  err.outcome = "not_sent"
-  return false, err
+  local ok, token, err = pcall(self.authorise, self, rejected, deadline)
+  if ok and core.is_token(token) then return token end
+  local why = ok and (token and NO_TOKEN or err or "the credential gave no token") or token
+  return false, errors.is(why) and why or { kind = "auth", message = tostring(why) }
 end
 
--- Sends the request once. Returns the result, the transfer and, in place of a result, the failure.
+-- Sends the request once. Returns the result, the transfer and, in place of a result, the failure
+-- and what the service says of when to come back.
 local function try(self, request, timeout, token)
   local transfer = core.engine():submit(request, self.transport, timeout, token)
   driver.current().wait(transfer)
   local ok, result = core.interpret(transfer, request)
   if ok then return result, transfer end
-  return nil, transfer, errors.of_call(result)
+  local after = retry.after(transfer)
+  return nil, transfer, errors.of_call(result, after), after
 end
 
 -- How long to wait before the next try; nil where there should be none.
@@ -142,13 +146,17 @@ function Client:send(request, options, deadline)
   local attempts, renewed, rejected, failure = 0, false, nil, nil
   while true do
     local token, err = authorise(self, rejected, deadline)
-    if token == false then return nil, complete(self, err, request, attempts) end
+    if token == false then
+      local unsent = complete(self, err, request, attempts)
+      unsent.outcome = "not_sent"
+      return nil, unsent
+    end
     if rejected and token == rejected then return nil, failure end
     local left = deadline - core.now()
     if left <= 0 then return nil, failure or complete(self, PASSED, request, attempts) end
     attempts = attempts + 1
     emit(self, "request", request, { attempt = attempts })
-    local result, transfer, failed = try(self, request, math.min(timeout, left), token)
+    local result, transfer, failed, after = try(self, request, math.min(timeout, left), token)
     local request_id = transfer:header(self.request_id_header)
     emit(self, "response", request,
       { attempt = attempts, status = transfer:status(), request_id = request_id })
@@ -159,7 +167,6 @@ function Client:send(request, options, deadline)
       }, Response)
     end
     failed.request_id = request_id
-    local after = retry.after(transfer)
     local delay = pause(failed, attempts, retries, request:traits(), after)
     failure = complete(self, failed, request, attempts)
     rejected = nil

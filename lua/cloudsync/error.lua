@@ -53,15 +53,16 @@ end
 
 --- Completes what the core tells of a call that failed.
 -- @tparam table fields as `interpret` returns them
+-- @tparam ?number retry_after what the service asked for, in seconds
 -- @treturn table the error
-function errors.of_call(fields)
+function errors.of_call(fields, retry_after)
   local status = fields.status
   local hundred = status and math.floor(status / 100)
   fields.kind = fields.kind or KIND_BY_STATUS[status] or KIND_BY_HUNDRED[hundred] or "protocol"
   fields.message = fields.message or MESSAGES[hundred] or "the service answered with this status"
   if not status then
     fields.outcome = fields.sent and "unknown" or "not_sent"
-  elseif REJECTED_BY_HUNDRED[hundred] and status ~= 408 then
+  elseif REJECTED_BY_HUNDRED[hundred] and status ~= 408 or status == 503 and retry_after then
     fields.outcome = "rejected"
   else
     fields.outcome = "unknown"

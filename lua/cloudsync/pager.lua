@@ -19,6 +19,7 @@ local pager = {}
 function pager.new(client, request, options)
   return setmetatable({
     client = client, request = request, options = options, items = {}, index = 0,
+    seen = { [request:describe().url] = true },
   }, Pager)
 end
 
@@ -27,7 +28,7 @@ local function refuse(self, message)
   self.request = nil
   return nil, errors.new {
     kind = "protocol", outcome = "rejected", service = description.service,
-    operation = description.operation, message = message,
+    operation = description.operation, message = message, attempts = 1, retryable = false,
   }
 end
 
@@ -40,16 +41,18 @@ local function follow(self, link)
     return refuse(self, "the link to the next page leads to another origin, which gets no "
       .. "credentials: check endpoint")
   end
-  if request:describe().url == self.request:describe().url then
-    return refuse(self, "the link to the next page leads to the same page again")
+  local url = request:describe().url
+  if self.seen[url] then
+    return refuse(self, "the link to the next page leads to a page that was read already")
   end
+  self.seen[url] = true
   return request
 end
 
 -- Fetches the next page: its items, or nil at the end, or nil and an error.
 local function fetch(self)
   if not self.request then return nil end
-  local timeout = self.options.deadline
+  local timeout = self.options.deadline or self.client.options.deadline
   self.deadline = self.deadline or timeout and core.now() + timeout
   local page, response = self.client:send(self.request, self.options, self.deadline)
   if page == nil then

@@ -76,7 +76,7 @@ function tasks.map(items, fn, options)
       local ok, result, err = pcall(fn, item, index)
       if not ok then result, err = nil, result end
       results[index] = result
-      if result == nil and err ~= nil then
+      if not ok or (result == nil and err ~= nil) then
         failures[#failures + 1] = { index = index, item = item, err = err }
       end
     end

@@ -16,6 +16,8 @@ local credentials = {}
 
 local DEFAULT_LIFE = 3600 -- s, where the answer does not tell
 
+local REFUSALS = { [400] = true, [401] = true, [403] = true }
+
 local Credential = {}
 Credential.__index = Credential
 
@@ -35,7 +37,7 @@ end
 
 local function describe(err)
   err.message = "no token from Microsoft Entra: " .. tostring(err.message)
-  if err.outcome == "rejected" then err.kind = "auth" end
+  if REFUSALS[err.status] then err.kind = "auth" end
   return err
 end
 
@@ -45,7 +47,8 @@ local function fetch(entra, form, scope, deadline)
   local allowed = deadline and deadline < math.huge and deadline - core.now() or nil
   local answer, err = entra.tokens:get(form, { deadline = allowed and math.max(0, allowed) })
   if answer == nil then return nil, describe(err) end
-  if type(answer) ~= "table" or type(answer.access_token) ~= "string" then
+  if type(answer) ~= "table" or type(answer.access_token) ~= "string"
+    or not core.is_token(answer.access_token) then
     return nil, describe(errors.new { kind = "protocol", message = "the answer holds no token" })
   end
   return core.secret(answer.access_token), tonumber(answer.expires_in) or DEFAULT_LIFE

@@ -17,25 +17,26 @@ function token_cache.new(fetch)
   return setmetatable({ fetch = fetch, entries = {} }, TokenCache)
 end
 
+-- Fetches a token for all who wait. Returns it, or nil and an error.
 local function refresh(self, entry, scope, deadline)
   local event = driver.current().event()
   entry.refreshing = event
   local ok, token, life = pcall(self.fetch, scope, deadline)
   entry.refreshing = nil
   local now = core.now()
+  local failure
   if ok and token then
     entry.token = token
     entry.stale_at = now + life - math.min(MARGIN, life / 2)
     entry.expires_at, entry.expires_on = now + life, os.time() + life
-    entry.failure = nil
   else
-    local failure = ok and life or errors.new { kind = "auth", message = tostring(token) }
+    failure = ok and life or errors.new { kind = "auth", message = tostring(token) }
     -- one caller's short deadline is not the others' failure
     local own = failure.kind == "timeout" and deadline and now >= deadline
-    entry.failure = failure
-    entry.failed_until = own and now or now + FAILURE_LIFE
+    entry.failure, entry.failed_until = failure, own and now or now + FAILURE_LIFE
   end
   event:set()
+  return not failure and token or nil, failure
 end
 
 --- A token for a scope.
@@ -50,16 +51,14 @@ function TokenCache:get(scope, rejected, deadline)
   while true do
     local now = core.now()
     local usable = entry.token and now < entry.expires_at
-    if usable and now < entry.stale_at then return entry.token, entry.expires_on end
-    if now < entry.failed_until then
-      if usable then return entry.token, entry.expires_on end
-      return nil, entry.failure
+    if usable and (now < entry.stale_at or now < entry.failed_until) then
+      return entry.token, entry.expires_on
     end
+    if now < entry.failed_until then return nil, entry.failure end
     if not entry.refreshing then
-      refresh(self, entry, scope, deadline)
-      if entry.failure and not (entry.token and core.now() < entry.expires_at) then
-        return nil, entry.failure
-      end
+      local token, failure = refresh(self, entry, scope, deadline)
+      if token then return token, entry.expires_on end
+      if not usable then return nil, failure end
     elseif not entry.refreshing:wait(deadline) then
       return nil, errors.new {
         kind = "timeout", message = "the deadline passed before a token came",

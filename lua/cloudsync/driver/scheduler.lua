@@ -69,6 +69,7 @@ end
 
 local function settle(task, ok, ...)
   if coroutine.status(task.coroutine) == "dead" then
+    tasks[task.coroutine] = nil -- LuaJIT's weak tables keep a key that its value leads to
     task.done, task.ok, task.results = true, ok, { n = select("#", ...), ... }
     task.ended:set()
   elseif not task.suspended then
@@ -82,12 +83,16 @@ local function run_ready()
     local task = remove_first_timer().task
     if task then wake(task) end
   end
-  for _ = first, last do
+  local stop = last
+  while first <= stop do -- a coroutine that a task made may run this loop inside of it
     local task = ready[first]
     ready[first] = nil
     first = first + 1
-    task.queued, task.suspended = false, false
-    settle(task, coroutine.resume(task.coroutine))
+    task.queued = false
+    if coroutine.status(task.coroutine) == "suspended" then
+      task.suspended = false
+      settle(task, coroutine.resume(task.coroutine))
+    end
   end
 end
 
