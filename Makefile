@@ -86,7 +86,8 @@ sanitize:
 valgrind:
 	@tools/deps all
 	@$(MAKE) --no-print-directory check LUAS=lua5.4 \
-		WRAPPER="valgrind -q --leak-check=full --error-exitcode=99"
+		WRAPPER="valgrind -q --leak-check=full --show-leak-kinds=definite \
+			--errors-for-leak-kinds=definite --child-silent-after-fork=yes --error-exitcode=99"
 
 bench:
 	@tools/deps demo

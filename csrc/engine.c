@@ -12,11 +12,12 @@
 #define ENGINE   "cloudsync.engine"
 #define TRANSFER "cloudsync.transfer"
 
-#define MAX_IDLE         64                   /* easy handles kept for reuse */
-#define MAX_HEAD         ((size_t)256 * 1024) /* bytes of headers of one answer */
-#define MAX_IDLE_SECONDS 50L /* below servers' usual limits, so that they seldom close first   \
-                              */
-#define MAX_STREAMS 1000L    /* of one HTTP/2 connection */
+#define MAX_IDLE 64                   /* easy handles kept for reuse */
+#define MAX_HEAD ((size_t)256 * 1024) /* bytes of headers of one answer */
+#define MAX_IDLE_SECONDS                                                                       \
+  50L                     /* below servers' usual limits, so that they seldom close first      \
+                           */
+#define MAX_STREAMS 1000L /* of one HTTP/2 connection */
 
 /* One for each Lua state and process. Its user value holds what is in flight. */
 struct engine {

@@ -1,6 +1,6 @@
 #include "secret.h"
 
-#include <stdio.h>
+#include <stdlib.h>
 #include "buffer.h"
 
 #define SECRET     "cloudsync.secret"
@@ -56,7 +56,6 @@ static size_t secret_unescape (const char *text, size_t left, char spelt[4]) {
   } names[] = {{"\\/", "/"},    {"\\\"", "\""}, {"\\\\", "\\"},   {"&amp;", "&"},
                {"&lt;", "<"},   {"&gt;", ">"},  {"&quot;", "\""}, {"&#39;", "'"},
                {"&#x27;", "'"}, {"&#43;", "+"}, {"&#x2B;", "+"},  {"&#x2F;", "/"}};
-  unsigned code;
   memset(spelt, 0, 4);
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     size_t length = strlen(names[i].escape);
@@ -64,7 +63,9 @@ static size_t secret_unescape (const char *text, size_t left, char spelt[4]) {
     spelt[0] = names[i].character[0];
     return length;
   }
-  if (left >= 6 && text[0] == '\\' && text[1] == 'u' && sscanf(text + 2, "%4x", &code) == 1) {
+  if (left >= 6 && text[0] == '\\' && text[1] == 'u') {
+    char digits[5] = {text[2], text[3], text[4], text[5], '\0'};
+    unsigned long code = strtoul(digits, NULL, 16);
     if (code < 0x80) {
       spelt[0] = (char)code;
     } else if (code < 0x800) {

@@ -382,7 +382,8 @@ describe("a safe call", function()
     end)
 
     it("gets an answer over " .. protocol.name, function()
-      OPERATIONS.get.call(client(protocol.endpoint))
+      -- another name of the same host: a connection that an unsafe call has kept is not reused
+      OPERATIONS.get.call(client((protocol.endpoint:gsub("127%.0%.0%.1", "localhost"))))
       assert.equal(protocol.version, seen(OPERATIONS.get)[1].http_version)
     end)
   end
