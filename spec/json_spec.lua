@@ -1,25 +1,12 @@
 -- The JSON writer and reader of the core.
 local core = require "cloudsync.core"
+local support = require "spec.support"
 
+local sorted, printable = support.sorted, support.printable
 local encode, decode, array, null = core.encode, core.decode, core.array, core.null
 
 -- Integers of Lua 5.3 and later are exact to 64 bits, other numbers to 53.
 local INTEGERS = math.type ~= nil
-
-local function sorted(values)
-  local names, i = {}, 0
-  for name in pairs(values) do names[#names + 1] = name end
-  table.sort(names)
-  return function()
-    i = i + 1
-    return names[i], values[names[i]]
-  end
-end
-
-local function printable(text)
-  text = text:gsub("[^\32-\126]", function(char) return ("\\%d"):format(char:byte()) end)
-  return #text > 60 and ("%s… (%d bytes)"):format(text:sub(1, 30), #text) or text
-end
 
 -- Checks that the text, once read, is written as it was, or as `expected`.
 local function round(text, expected)

@@ -339,15 +339,7 @@ local NOT_UTF8 = {
   ["a truncated sequence"] = "\226\130", ["a byte that UTF-8 never has"] = "\255",
 }
 
-local function sorted(values)
-  local names, i = {}, 0
-  for name in pairs(values) do names[#names + 1] = name end
-  table.sort(names)
-  return function()
-    i = i + 1
-    return names[i], values[names[i]]
-  end
-end
+local sorted = support.sorted
 
 -- What the vendor documents of each name: its length in characters and what it may hold.
 local E_ACUTE, EURO, EMOJI = "\195\169", "\226\130\172", "\240\159\152\128"

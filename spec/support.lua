@@ -71,4 +71,21 @@ function support.datafactory(overrides)
   }, overrides))
 end
 
+--- Iterates over names and values in the order of the names, so that tests have one order.
+function support.sorted(values)
+  local names, i = {}, 0
+  for name in pairs(values) do names[#names + 1] = name end
+  table.sort(names)
+  return function()
+    i = i + 1
+    return names[i], values[names[i]]
+  end
+end
+
+--- A text as the name of a test can show it.
+function support.printable(text)
+  text = text:gsub("[^\32-\126]", function(char) return ("\\%d"):format(char:byte()) end)
+  return #text > 60 and ("%s… (%d bytes)"):format(text:sub(1, 30), #text) or text
+end
+
 return support

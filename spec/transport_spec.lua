@@ -3,20 +3,7 @@ local core = require "cloudsync.core"
 local datafactory = require "cloudsync.datafactory"
 local support = require "spec.support"
 
-local function sorted(values)
-  local names, i = {}, 0
-  for name in pairs(values) do names[#names + 1] = name end
-  table.sort(names)
-  return function()
-    i = i + 1
-    return names[i], values[names[i]]
-  end
-end
-
-local function printable(text)
-  text = text:gsub("[^\32-\126]", function(char) return ("\\%d"):format(char:byte()) end)
-  return #text > 60 and ("%s… (%d bytes)"):format(text:sub(1, 30), #text) or text
-end
+local sorted, printable = support.sorted, support.printable
 
 local CREDENTIAL = {
   get_token = function() error "asked for a token" end,
