@@ -219,8 +219,7 @@ static bool json_is_secret_name (const struct json_writer *w, const char *name) 
   return false;
 }
 
-/* Whether the object at index is a vendor's holder of a secret: {type = "SecureString", value}
- */
+/* Whether the object at index holds a secret as Azure's do: {type = "SecureString", value} */
 static bool json_is_secure_string (lua_State *L, int index) {
   lua_pushliteral(L, "type");
   lua_rawget(L, index);
@@ -365,8 +364,7 @@ bool json_write (lua_State *L, int index, struct json_writer *w) {
   return written;
 }
 
-/* [-0, +0] Calls instance.name(value), the instance at the top; value at the top is taken off.
- */
+/* [-1, +0] Calls instance.name(value), the instance below the value at the top. */
 static void json_configure (lua_State *L, const char *name) {
   lua_getfield(L, -2, name);
   lua_insert(L, -2);

@@ -109,8 +109,7 @@ static const regex_t *request_push_pattern (lua_State *L, const struct pattern *
   return &((struct compiled *)lua_touserdata(L, -1))->regex;
 }
 
-/* [-0, +1] Pushes the value of the parameter, from the call or the client's defaults, or nil.
- */
+/* [-0, +1] Pushes the parameter's value, from the call or the client's defaults, or nil. */
 static int request_push_value (lua_State *L, const char *name) {
   for (int source = ARG_PARAMETERS; source <= ARG_DEFAULTS; source++) {
     if (!lua_istable(L, source)) continue;
@@ -327,8 +326,7 @@ static bool request_build_header (lua_State *L, struct request *r, const char *n
   return true;
 }
 
-/* Adds what the request itself makes necessary; a name with nothing behind it unsets a header.
- */
+/* Adds what the request makes necessary; a name with nothing behind it unsets a header. */
 static void request_finish_headers (struct request *r) {
   static const char json[] = "application/json";
   if (!request_has_header(r, "Accept")) request_add_header(r, "Accept", json, strlen(json));

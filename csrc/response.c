@@ -108,8 +108,7 @@ static void response_read_error (lua_State *L, const struct service *service, in
   }
 }
 
-/* [-0, +0] Keeps the start of a body that could not be read; an answer with secrets is not
- * kept. */
+/* [-0, +0] Keeps the start of a body that could not be read, unless it holds secrets. */
 static void response_keep_body (lua_State *L, const struct transfer *t, const struct request *r,
                                 int fields) {
   char text[MAX_KEPT];
@@ -129,8 +128,7 @@ static void response_keep_body (lua_State *L, const struct transfer *t, const st
   lua_setfield(L, fields, "body");
 }
 
-/* [-0, +1] Decodes the body, pushing the value, or pushes why it is no JSON and returns false.
- */
+/* [-0, +1] Pushes the decoded body, or pushes why it is no JSON and returns false. */
 static bool response_read_body (lua_State *L, const struct transfer *t) {
   if (t->body.length > 0) return json_read(L, t->body.data, t->body.length);
   lua_pushliteral(L, "it is empty");
@@ -175,8 +173,7 @@ static bool response_succeeded (const struct transfer *t, const struct request *
   return false;
 }
 
-/* [-0, +1] Pushes the result of a call that succeeded, or returns false and fills the fields.
- */
+/* [-0, +1] Pushes the result of a success, or fills the fields and returns false. */
 static bool response_read_result (lua_State *L, const struct transfer *t,
                                   const struct request *r, int fields) {
   if (t->body.length == 0) {
