@@ -1,5 +1,7 @@
 -- /_simulator/: how a test arranges what happens, and learns what has happened.
 local answer = require "simulator.answer"
+local arcgis_state = require "simulator.arcgis_state"
+local arcgis_tokens = require "simulator.arcgis_tokens"
 local faults = require "simulator.faults"
 local journal = require "simulator.journal"
 local json = require "simulator.json"
@@ -8,6 +10,8 @@ local request = require "simulator.request"
 local settings = require "simulator.settings"
 local state = require "simulator.state"
 local tokens = require "simulator.tokens"
+local vcenter_sessions = require "simulator.vcenter_sessions"
+local vcenter_state = require "simulator.vcenter_state"
 
 local control = {}
 
@@ -33,6 +37,10 @@ function control.reset ()
   faults.clear()
   journal.clear()
   state.reset()
+  arcgis_tokens.reset()
+  arcgis_state.reset()
+  vcenter_sessions.expire()
+  vcenter_state.reset()
 end
 
 local function names_by_kind (factory)
@@ -117,14 +125,44 @@ end
 routes["POST settings"] = with_body(function (changes)
   local changed, wrong = settings.change(changes)
   return changed and ok(changed)
-    or refuse(400, "setting '" .. wrong .. "' is unknown or of the wrong type")
+    or refuse(400, "setting '" .. wrong .. "' is unknown or has a wrong value")
 end)
 
 routes["POST tokens"] = function (r)
   if r.segments[3] ~= "revoke" then return refuse(404, "only tokens/revoke is there") end
   tokens.revoke()
+  arcgis_tokens.revoke()
   return ok()
 end
+
+local function describe_vcenter ()
+  return ok(merge(vcenter_state.describe(), vcenter_sessions.counts(),
+    { sessions = vcenter_sessions.list() }))
+end
+
+routes["GET vcenter"] = describe_vcenter
+
+routes["POST vcenter"] = with_body(function (spec)
+  local good, err = vcenter_state.define(spec)
+  return good and describe_vcenter() or refuse(400, err)
+end)
+
+routes["POST sessions"] = function (r)
+  if r.segments[3] ~= "expire" then return refuse(404, "only sessions/expire is there") end
+  vcenter_sessions.expire()
+  return ok()
+end
+
+local function describe_arcgis ()
+  return ok(merge(arcgis_state.describe(), arcgis_tokens.counts()))
+end
+
+routes["GET arcgis"] = describe_arcgis
+
+routes["POST arcgis"] = with_body(function (spec)
+  local good, err = arcgis_state.define(spec)
+  return good and describe_arcgis() or refuse(400, err)
+end)
 
 function control.serve ()
   local r = request.read "control"

@@ -11,9 +11,11 @@ local front = {}
 -- A service has handle(request) -> answer, and failure(status, request) -> answer, the way it words
 -- an error of its own. nginx.conf.in says which port belongs to which.
 local services = {
+  arcgis = require "simulator.arcgis",
   arm = require "simulator.datafactory",
   entra = require "simulator.entra",
   other = require "simulator.other",
+  vcenter = require "simulator.vcenter",
 }
 
 function front.serve ()

@@ -53,6 +53,7 @@ local criteria = {
   service = function (want, r) return want == "any" or want == r.service end,
   method = function (want, r) return same(want, r.method) end,
   path = function (want, r) return r.path:find(want) ~= nil end,
+  uri = function (want, r) return r.uri:find(want) ~= nil end,
   suffix = function (want, r) return want == "" or r.path:sub(-#want) == want end,
   operation = function (want, r) return same(want, request.operation(r.path)) end,
   name = function (want, r)
@@ -67,8 +68,10 @@ function request.check_criteria (wanted)
     if not criteria[name] then return nil, "unknown criterion '" .. name .. "'" end
     if type(want) ~= "string" then return nil, "criterion '" .. name .. "' must be a string" end
   end
-  local ok, err = pcall(string.find, "", wanted.path or "")
-  if not ok then return nil, "bad pattern in 'path': " .. err end
+  for _, name in ipairs { "path", "uri" } do
+    local ok, err = pcall(string.find, "", wanted[name] or "")
+    if not ok then return nil, ("bad pattern in '%s': %s"):format(name, err) end
+  end
   return true
 end
 
