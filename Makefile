@@ -1,4 +1,4 @@
-# The developer's entry point; LuaRocks builds from the rockspec instead.
+# The developer's entry point.
 #
 #   make            build/lua5.4 and build/luajit, each where its headers are installed
 #   make deps       install what is missing for everything below but valgrind
@@ -71,6 +71,9 @@ check: all $(SPEC_MODULES)
 
 lint:
 	@tools/deps lint
+	@$(MAKE) --no-print-directory check-style
+
+check-style:
 	luacheck -q $(LUA_FILES)
 	clang-format --dry-run -Werror $(SOURCES) $(HEADERS) spec/process.c
 	clang-tidy --quiet $(filter-out csrc/operations/datafactory.c,$(SOURCES)) -- \
@@ -101,4 +104,4 @@ simulator:
 clean:
 	rm -rf build
 
-.PHONY: all bench check clean demo deps lint sanitize simulator test valgrind
+.PHONY: all bench check check-style clean demo deps lint sanitize simulator test valgrind

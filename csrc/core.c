@@ -90,17 +90,11 @@ static int core_operations (lua_State *L) {
   return 1;
 }
 
-/* service(name) -> {name, request_id_header, authorized}, or nil */
-static int core_service (lua_State *L) {
+/* request_id_header(service) -> the header that holds the identifier of a request, or nil */
+static int core_request_id_header (lua_State *L) {
   const struct service *service = operation_service(luaL_checkstring(L, 1));
-  if (service == NULL) {
-    lua_pushnil(L);
-    return 1;
-  }
-  lua_createtable(L, 0, 3);
-  core_set_string(L, "name", service->name);
-  core_set_string(L, "request_id_header", service->request_id_header);
-  core_set_string(L, "authorization", service->authorization);
+  luaL_argcheck(L, service != NULL, 1, "no such service");
+  lua_pushstring(L, service->request_id_header);
   return 1;
 }
 
@@ -153,7 +147,7 @@ static int core_parse_date (lua_State *L) {
 static const luaL_Reg core_functions[] = {
     {"operation", request_operation},
     {"operations", core_operations},
-    {"service", core_service},
+    {"request_id_header", core_request_id_header},
     {"has_group", core_has_group},
     {"transport", transport_new},
     {"engine", engine_get},
@@ -166,13 +160,7 @@ static const luaL_Reg core_functions[] = {
     {NULL, NULL},
 };
 
-#if defined(_WIN32)
-#define EXPORT __declspec(dllexport)
-#else
-#define EXPORT __attribute__((visibility("default")))
-#endif
-
-EXPORT int luaopen_cloudsync_core (lua_State *L);
+__attribute__((visibility("default"))) int luaopen_cloudsync_core (lua_State *L);
 
 /* require "cloudsync.core" */
 int luaopen_cloudsync_core (lua_State *L) {

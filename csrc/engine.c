@@ -26,7 +26,6 @@ struct engine {
   struct transfer *running;
   struct transfer *finished; /* the next to be taken first */
   struct transfer **last_finished;
-  long max_connections;
   CURL *idle[MAX_IDLE];
   size_t nidle;
 };
@@ -59,8 +58,8 @@ struct transfer *engine_transfer (lua_State *L, int index) {
 static size_t engine_on_body (char *bytes, size_t size, size_t count, void *data) {
   struct transfer *t = data;
   size_t length = size * count;
-  t->over_limit = t->over_limit || length > t->limit - t->body.length;
-  return !t->over_limit && buffer_append(&t->body, bytes, length) ? length : 0;
+  if (length > t->limit - t->body.length) t->excess = "it is larger than max_response_bytes";
+  return t->excess == NULL && buffer_append(&t->body, bytes, length) ? length : 0;
 }
 
 /* Keeps the headers of the last answer alone: others (100 Continue) may come before it. */
@@ -68,8 +67,8 @@ static size_t engine_on_header (char *bytes, size_t size, size_t count, void *da
   struct transfer *t = data;
   size_t length = size * count;
   if (length > 5 && memcmp(bytes, "HTTP/", 5) == 0) buffer_truncate(&t->head, 0);
-  t->over_limit = t->over_limit || length > MAX_HEAD - t->head.length;
-  return !t->over_limit && buffer_append(&t->head, bytes, length) ? length : 0;
+  if (length > MAX_HEAD - t->head.length) t->excess = "its headers are larger than 256 KiB";
+  return t->excess == NULL && buffer_append(&t->head, bytes, length) ? length : 0;
 }
 
 #if LIBCURL_VERSION_NUM >= 0x075000
@@ -170,6 +169,7 @@ static void engine_collect (struct engine *e) {
     CURLcode code = message->data.result; /* the message is gone once the handle is removed */
     curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &t);
     curl_easy_getinfo(message->easy_handle, CURLINFO_RESPONSE_CODE, &t->status);
+    curl_easy_getinfo(message->easy_handle, CURLINFO_HTTP_CONNECTCODE, &t->proxy_status);
     t->code = code;
     t->done = true;
 #if LIBCURL_VERSION_NUM < 0x075000
@@ -312,10 +312,8 @@ static int engine_submit (lua_State *L) {
     if (t->authorization.failed || r->secrets.failed) return luaL_error(L, "not enough memory");
   }
   if (!engine_set_headers(t, r)) return luaL_error(L, "more than %d headers", ENGINE_HEADERS);
-  if (transport->max_connections != e->max_connections) {
-    e->max_connections = transport->max_connections;
-    curl_multi_setopt(e->multi, CURLMOPT_MAX_HOST_CONNECTIONS, e->max_connections);
-  }
+  if (transport->max_connections != 0)
+    curl_multi_setopt(e->multi, CURLMOPT_MAX_HOST_CONNECTIONS, transport->max_connections);
   t->easy = e->nidle > 0 ? e->idle[--e->nidle] : curl_easy_init();
   if (t->easy == NULL) return luaL_error(L, "not enough memory");
   CURLcode code = engine_configure(t, r, transport, timeout);
@@ -370,19 +368,6 @@ static int engine_next (lua_State *L) {
   lua_rawgeti(L, -1, t->self);
   engine_unanchor(L, 1, t);
   return 1;
-}
-
-/* engine:cancel(transfer): ends it, if it is in flight; it is then never done */
-static int engine_cancel (lua_State *L) {
-  struct engine *e = engine_check(L);
-  struct transfer *t = engine_transfer(L, 2);
-  sigset_t previous;
-  if (t->engine != e || t->done) return 0;
-  engine_hold_sigpipe(&previous);
-  engine_detach(t);
-  engine_release_sigpipe(&previous);
-  engine_unanchor(L, 1, t);
-  return 0;
 }
 
 /*
@@ -522,7 +507,7 @@ static const luaL_Reg transfer_functions[] = {
 
 static const luaL_Reg engine_functions[] = {
     {"submit", engine_submit}, {"step", engine_step}, {"next", engine_next},
-    {"cancel", engine_cancel}, {"__gc", engine__gc},  {NULL, NULL},
+    {"__gc", engine__gc},      {NULL, NULL},
 };
 
 void engine_register (lua_State *L) {

@@ -22,10 +22,10 @@ struct transfer {
   bool
       repeatable; /* libcurl may send again on a new connection if the old one turns out dead */
   unsigned sends; /* how often libcurl had a connection to send on */
-  bool over_limit; /* the answer was larger than allowed */
+  const char *excess; /* in what the answer was larger than allowed, or NULL */
   size_t limit;
   CURLcode code;
-  long status;
+  long status, proxy_status;
   struct buffer authorization, head, body;
   struct curl_slist lines[ENGINE_HEADERS];
   char problem[CURL_ERROR_SIZE];

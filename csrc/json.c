@@ -198,17 +198,27 @@ static int json_compare_keys (const void *a, const void *b) {
   return order != 0 ? order : (x->length > y->length) - (x->length < y->length);
 }
 
-/* [-0, +1] Pushes a block with the sorted keys of the table, which keeps the strings alive. */
-static struct json_key *json_sorted_keys (lua_State *L, int index, size_t count) {
-  struct json_key *keys = lua_newuserdatauv(L, count * sizeof *keys + 1, 0);
+/*
+ * [-0, +2] Pushes the keys of the table and a block with them sorted; `count` is their number,
+ * and becomes smaller if a finalizer that ran meanwhile took some out.
+ */
+static struct json_key *json_sorted_keys (lua_State *L, int index, size_t *count) {
+  lua_createtable(L, (int)*count, 0);
+  struct json_key *keys = lua_newuserdatauv(L, *count * sizeof *keys + 1, 0);
   size_t i = 0;
   lua_pushnil(L);
   while (lua_next(L, index) != 0) {
     lua_pop(L, 1);
+    if (i == *count || lua_type(L, -1) != LUA_TSTRING) {
+      lua_pop(L, 1);
+      break;
+    }
     keys[i].bytes = lua_tolstring(L, -1, &keys[i].length);
-    i++;
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, -4, (int)++i);
   }
-  qsort(keys, count, sizeof *keys, json_compare_keys);
+  *count = i;
+  qsort(keys, i, sizeof *keys, json_compare_keys);
   return keys;
 }
 
@@ -259,7 +269,7 @@ static bool json_write_hidden (lua_State *L, struct json_writer *w, int depth) {
 
 static bool json_write_object (lua_State *L, int index, struct json_writer *w, int depth,
                                const struct property *p, size_t count) {
-  const struct json_key *keys = json_sorted_keys(L, index, count);
+  const struct json_key *keys = json_sorted_keys(L, index, &count);
   bool secure = json_is_secure_string(L, index);
   buffer_append_char(w->out, '{');
   for (size_t i = 0; i < count; i++) {
@@ -281,7 +291,7 @@ static bool json_write_object (lua_State *L, int index, struct json_writer *w, i
     }
     lua_pop(L, 1);
   }
-  lua_pop(L, 1);
+  lua_pop(L, 2);
   buffer_append_char(w->out, '}');
   return true;
 }

@@ -15,6 +15,8 @@
 #define PATTERN  "cloudsync.pattern"
 #define PATTERNS "cloudsync.patterns"
 
+#define MAX_CALLER_HEADERS 24
+
 /* The arguments of an operation's function. */
 enum { ARG_TRANSPORT = 1, ARG_PARAMETERS, ARG_DEFAULTS, ARG_HEADERS, ARG_SHOWN, ARG_COUNT = 5 };
 
@@ -346,6 +348,7 @@ static void request_finish_headers (struct request *r) {
 
 /* [-0, +0] The headers of the caller's options, then the operation's own. */
 static bool request_build_headers (lua_State *L, struct request *r, struct refusal *why) {
+  int count = 0;
   if (lua_istable(L, ARG_HEADERS)) {
     lua_pushnil(L);
     while (lua_next(L, ARG_HEADERS) != 0) {
@@ -353,6 +356,8 @@ static bool request_build_headers (lua_State *L, struct request *r, struct refus
       const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tolstring(L, -2, &length) : "";
       if (!request_may_set(name, length))
         return request_refuse(why, NULL, true, "header '%s' can't be set", name);
+      if (++count > MAX_CALLER_HEADERS)
+        return request_refuse(why, NULL, true, "more than %d headers", MAX_CALLER_HEADERS);
       if (!request_build_header(L, r, name, why)) return false;
       lua_pop(L, 1);
     }
@@ -584,13 +589,24 @@ static int request_describe (lua_State *L) {
   return 1;
 }
 
-/* request:traits() -> safe, pageable, long_running */
-static int request_traits (lua_State *L) {
+/* request:is_safe() -> whether it may be sent again in any case */
+static int request_lua_is_safe (lua_State *L) {
+  lua_pushboolean(L, request_is_safe(request_check(L, 1)));
+  return 1;
+}
+
+/* request:is_pageable() -> whether the answer is a page of a list */
+static int request_is_pageable (lua_State *L) {
+  lua_pushboolean(L, (request_check(L, 1)->operation->flags & PAGEABLE) != 0);
+  return 1;
+}
+
+/* request:target() -> method, URL without secrets */
+static int request_target (lua_State *L) {
   const struct request *r = request_check(L, 1);
-  lua_pushboolean(L, request_is_safe(r));
-  lua_pushboolean(L, (r->operation->flags & PAGEABLE) != 0);
-  lua_pushboolean(L, (r->operation->flags & LONG_RUNNING) != 0);
-  return 3;
+  lua_pushstring(L, r->method);
+  secret_push_redacted(L, &r->secrets, r->url.data, r->url.length, r->url.length);
+  return 2;
 }
 
 /* request:name() -> group:name of its operation */
@@ -620,9 +636,11 @@ static int request__gc (lua_State *L) {
 static const luaL_Reg request_functions[] = {
     {"follow", request_follow},
     {"describe", request_describe},
-    {"traits", request_traits},
-    {"paging", request_paging},
     {"name", request_name},
+    {"target", request_target},
+    {"is_safe", request_lua_is_safe},
+    {"is_pageable", request_is_pageable},
+    {"paging", request_paging},
     {"__gc", request__gc},
     {NULL, NULL},
 };

@@ -4,7 +4,8 @@
 #include "request.h"
 #include "secret.h"
 
-#define MAX_KEPT 2048 /* bytes of a body that is kept in an error */
+#define MAX_KEPT  2048            /* bytes of a body that is kept in an error */
+#define MAX_ERROR (1024UL * 1024) /* bytes of a body that is read as an error document */
 
 /* What a failure of libcurl's is to the user. The hint says what to do. */
 struct failure {
@@ -19,7 +20,7 @@ static const struct failure failures[] = {
     {CURLE_COULDNT_RESOLVE_HOST, false, "transport", "check the name of the host and the DNS"},
     {CURLE_COULDNT_RESOLVE_PROXY, false, "transport", "check proxy and https_proxy"},
     {CURLE_COULDNT_CONNECT, false, "transport",
-     "check endpoint, and that a firewall permits it"},
+     "check endpoint and proxy, and that a firewall permits it"},
     {CURLE_PEER_FAILED_VERIFICATION, true, "transport",
      "the server's certificate is not trusted or is another host's: see ca_file"},
     {CURLE_SSL_CACERT_BADFILE, true, "transport", "ca_file can't be read"},
@@ -33,11 +34,16 @@ static const struct failure failures[] = {
 };
 
 static const struct failure any_failure = {CURLE_OK, false, "transport", NULL};
-static const struct failure over_limit = {CURLE_WRITE_ERROR, true, "limit",
-                                          "raise max_response_bytes if this is expected"};
+static const struct failure refused_by_proxy = {CURLE_OK, true, "transport",
+                                                "check the user and password in proxy"};
+static const struct failure no_connection = {CURLE_OPERATION_TIMEDOUT, false, "timeout",
+                                             "raise connect_timeout if the network is slow"};
+static const struct failure over_limit = {CURLE_WRITE_ERROR, true, "limit", NULL};
 
 static const struct failure *response_failure (const struct transfer *t) {
-  if (t->over_limit) return &over_limit;
+  if (t->excess != NULL) return &over_limit;
+  if (t->proxy_status == 407) return &refused_by_proxy;
+  if (t->code == CURLE_OPERATION_TIMEDOUT && t->sends == 0) return &no_connection;
   for (size_t i = 0; i < sizeof failures / sizeof *failures; i++)
     if (failures[i].code == t->code) return &failures[i];
   return &any_failure;
@@ -99,10 +105,14 @@ static void response_read_error (lua_State *L, const struct service *service, in
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
       if (paths[i] == NULL) continue;
       response_push_path(L, document, paths[i]);
-      if (json_is_null(L, -1))
-        lua_pop(L, 1);
-      else
+      /* a service may put anything anywhere; only details can be more than text */
+      int type = lua_type(L, -1);
+      if (type == LUA_TNUMBER) lua_tostring(L, -1);
+      if (type == LUA_TSTRING || type == LUA_TNUMBER ||
+          (paths[i] == s->details && type == LUA_TTABLE))
         lua_setfield(L, fields, names[i]);
+      else
+        lua_pop(L, 1);
     }
     return;
   }
@@ -117,6 +127,8 @@ static void response_keep_body (lua_State *L, const struct transfer *t, const st
   secret_push_redacted(L, &r->secrets, t->body.data, t->body.length, MAX_KEPT);
   const char *redacted = lua_tolstring(L, -1, &length);
   if (length > MAX_KEPT) length = MAX_KEPT;
+  while (length > 0 && length == MAX_KEPT && ((unsigned char)redacted[length] & 0xc0) == 0x80)
+    length--;
   bool utf8 = json_valid_utf8(redacted, length, &at);
   for (size_t i = 0; i < length; i++) {
     unsigned char c = (unsigned char)redacted[i];
@@ -139,11 +151,14 @@ static bool response_read_body (lua_State *L, const struct transfer *t) {
 static void response_read_failure (lua_State *L, const struct transfer *t, int fields) {
   const struct failure *failure = response_failure(t);
   const char *said = t->problem[0] != '\0' ? t->problem : curl_easy_strerror(t->code);
-  if (t->over_limit) said = "the answer is larger than allowed";
+  if (strstr(said, "roxy") != NULL)
+    said = curl_easy_strerror(t->code); /* may quote a password */
   if (t->sends > 1 && !t->repeatable)
     said = "the connection was closed before an answer came, and sending again may not be safe";
   response_set_string(L, fields, "kind", failure->kind);
-  if (failure->hint != NULL)
+  if (t->excess != NULL)
+    lua_pushfstring(L, "the answer is too large: %s", t->excess);
+  else if (failure->hint != NULL)
     lua_pushfstring(L, "%s (%s)", said, failure->hint);
   else
     lua_pushstring(L, said);
@@ -157,14 +172,15 @@ static void response_read_failure (lua_State *L, const struct transfer *t, int f
 /* [-0, +0] What the service says of a call that it did not carry out. */
 static void response_read_refusal (lua_State *L, const struct transfer *t,
                                    const struct request *r, int fields) {
-  bool read = response_read_body(L, t) && lua_istable(L, -1);
+  bool small = t->body.length <= MAX_ERROR;
+  bool read = small && response_read_body(L, t) && lua_istable(L, -1);
   if (read) {
     response_redact(L, &r->secrets);
     response_read_error(L, r->service, lua_gettop(L), fields);
   } else if (t->body.length > 0) {
     response_keep_body(L, t, r, fields);
   }
-  lua_pop(L, 1);
+  lua_settop(L, fields);
 }
 
 static bool response_succeeded (const struct transfer *t, const struct request *r) {

@@ -159,6 +159,24 @@ static void transport_read_strings (lua_State *L, struct transport *t, int kept)
   }
 }
 
+/* Whether libcurl will take the proxy; what it says of others quotes the password. */
+static bool transport_is_proxy (const char *proxy) {
+  static const char *const schemes[] = {"http",    "https",  "socks4",
+                                        "socks4a", "socks5", "socks5h"};
+  char *scheme = NULL;
+  bool known = false;
+  CURLU *url = curl_url();
+  if (url != NULL &&
+      curl_url_set(url, CURLUPART_URL, proxy, CURLU_GUESS_SCHEME | CURLU_NON_SUPPORT_SCHEME) ==
+          CURLUE_OK &&
+      curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK)
+    for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++)
+      known = known || curl_strequal(scheme, schemes[i]);
+  curl_free(scheme);
+  curl_url_cleanup(url);
+  return known;
+}
+
 /* [-0, +0] The number that the option holds, at least `least`; a very large one is cut. */
 static lua_Number transport_read_number (lua_State *L, const char *name, lua_Number otherwise,
                                          lua_Number least) {
@@ -196,6 +214,8 @@ int transport_new (lua_State *L) {
   lua_setiuservalue(L, 2, 1);
   transport_read_endpoint(L, t, 3);
   transport_read_strings(L, t, 3);
+  if (t->proxy != NULL && t->proxy[0] != '\0' && !transport_is_proxy(t->proxy))
+    return luaL_error(L, "proxy is not a URL such as http://user:password@host:port");
   t->insecure = transport_read_boolean(L, "insecure");
   t->allow_plain_http = transport_read_boolean(L, "allow_plain_http");
   lua_Number connect_timeout = transport_read_number(L, "connect_timeout", 10, 0.001);

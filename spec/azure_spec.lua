@@ -217,6 +217,9 @@ describe("a client secret credential", function()
     assert.equal("auth", err.kind)
     assert.equal("invalid_client", err.code)
     assert.matches("AADSTS7000222", err.message)
+    assert.equal("rejected", err.outcome)
+    assert.equal(401, err.status)
+    assert.equal(1, err.attempts)
     assert.equal(1, #asked())
     assert.equal(1, #support.requests "service=arm")
   end)
@@ -656,5 +659,37 @@ describe("a cloud", function()
     local ok, why = pcall(client, azure.static_token_credential "x", { cloud = "publik" })
     assert.is_false(ok)
     assert.matches("public", why)
+  end)
+end)
+
+describe("a token that is due for renewal", function()
+  before_each(support.reset)
+
+  it("serves on where the renewal does not come in time", function()
+    support.control("POST", "settings", { token_lifetime = 4 })
+    local credential = support.credential()
+    local token = assert(credential:get_token "x/.default")
+    cloudsync.sleep(2.2)
+    support.fault { match = { service = "entra" }, kind = "delay", delay = 5, times = 0 }
+    local started = cloudsync.now()
+    local again = credential:get_token("x/.default", { deadline = cloudsync.now() + 0.3 })
+    assert.is_true(token == again)
+    assert.is_true(cloudsync.now() - started < 0.5)
+  end)
+end)
+
+describe("a mistake in a credential's options", function()
+  it("is told in the user's words", function()
+    for _, case in ipairs {
+      { { tenantId = "t" }, "credential: unknown option 'tenantId' %(did you mean 'tenant_id'%?%)" },
+      { { tenant_id = "t", client_id = "c" }, "credential: client_secret is missing" },
+    } do
+      local ok, message = pcall(azure.client_secret_credential, case[1])
+      assert.is_false(ok)
+      assert.matches(case[2], message)
+    end
+    local ok, message = pcall(azure.static_token_credential, nil)
+    assert.is_false(ok)
+    assert.matches("static_token_credential: a token expected, got nil", message)
   end)
 end)

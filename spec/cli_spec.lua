@@ -80,4 +80,18 @@ describe("cloudsync datafactory sync", function()
     assert.equal(2, code)
     assert.matches("concurrencey", err)
   end)
+
+  it("names the flag that is missing", function()
+    local _, err, code = run "--factory ''"
+    assert.equal(2, code)
+    assert.matches("%-%-factory is missing", err)
+  end)
+
+  it("lets no control character of a service's reach the terminal", function()
+    support.fault { match = { service = "arm" }, status = 403, times = 0,
+      body = [[{"error":{"code":"A","message":"\u001b[31mred\u0007"}}]] }
+    local out, err = run ""
+    assert.matches("red", out .. err)
+    assert.is_nil((out .. err):find "[\27\7]")
+  end)
 end)

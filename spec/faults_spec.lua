@@ -700,3 +700,19 @@ describe("the status 401", function()
     assert.equal(2, #support.requests "service=entra")
   end)
 end)
+
+describe("an error document of another shape", function()
+  before_each(support.reset)
+
+  it("gives an error that can be read", function()
+    for _, body in ipairs { [[{"error":{"code":{"a":1},"message":"m"}}]],
+      [[{"error":{"code":17,"message":"m"}}]], [[{"error":{"code":null,"message":"m"}}]],
+      [[{"error":{"code":"c","message":{}}}]], [[{"error":[]}]], [["text"]], "[1]" } do
+      support.fault { status = 400, body = body }
+      local _, err = OPERATIONS.sync.call(client "ARM")
+      assert.is_string(tostring(err))
+      assert.equal("argument", err.kind)
+      assert.is_true(err.code == nil or type(err.code) == "string")
+    end
+  end)
+end)

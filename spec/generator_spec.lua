@@ -316,6 +316,6 @@ describe("Data Factory's operations", function()
 
   it("raise where a service is asked for that there is not", function()
     assert.has_error(function() core.operations "no_service" end)
-    assert.is_nil(core.service "no_service")
+    assert.has_error(function() core.request_id_header "no_service" end)
   end)
 end)

@@ -564,3 +564,23 @@ describe("writing and reading", function()
     assert.equal("[0.30000000000000004]", encode(decode "[0.30000000000000004]"))
   end)
 end)
+
+describe("the writer", function()
+  it("survives a finalizer that changes the table that is being written", function()
+    for _ = 1, 200 do
+      local target = { a = 1, b = 2, c = 3 }
+      local function spoil()
+        for i = 1, 50 do target["x" .. i] = i end
+        target.a = nil
+      end
+      if newproxy then
+        getmetatable(newproxy(true)).__gc = spoil
+      else
+        setmetatable({}, { __gc = spoil })
+      end
+      pcall(encode, { target, ("x"):rep(1000), target })
+      collectgarbage "step"
+    end
+    collectgarbage()
+  end)
+end)

@@ -349,22 +349,23 @@ describe("a pager", function()
     assert.equal(2, #support.requests "service=entra")
   end)
 
-  for where, make in pairs {
-    ["the call"] = function() return list { deadline = 0.35 } end,
-    ["the client"] = function() return list(nil, { deadline = 0.35 }) end,
-  } do
-    it("has one deadline for all pages, that of " .. where, function()
-      factory(6, 1)
-      support.datafactory { factoryName = "paged" }.factories:get()
-      support.fault { match = { path = PAGES }, delay = 0.15, times = 0 }
-      local started = cloudsync.now()
-      local all, err = make():collect()
-      local spent = cloudsync.now() - started
-      assert.is_nil(all)
-      assert.equal("timeout", err.kind)
-      assert.is_true(spent < 0.45, "it took " .. spent .. " s")
-    end)
-  end
+  it("has one deadline for all pages, that of the call", function()
+    factory(6, 1)
+    support.datafactory { factoryName = "paged" }.factories:get()
+    support.fault { match = { path = PAGES }, delay = 0.15, times = 0 }
+    local started = cloudsync.now()
+    local all, err = list { deadline = 0.35 }:collect()
+    local spent = cloudsync.now() - started
+    assert.is_nil(all)
+    assert.equal("timeout", err.kind)
+    assert.is_true(spent < 0.45, "it took " .. spent .. " s")
+  end)
+
+  it("has the client's deadline for each page: the work between them is not the client's", function()
+    factory(6, 1)
+    support.fault { match = { path = PAGES }, delay = 0.15, times = 0 }
+    assert.equal(6, #assert(list(nil, { deadline = 0.35 }):collect()))
+  end)
 
   it("has a timeout for each page", function()
     factory(4, 1)
@@ -422,5 +423,23 @@ describe("a pager", function()
     local adf = support.datafactory { factoryName = "paged", endpoint = support.env "PLAIN",
       credential = azure.static_token_credential(support.env "STATIC_TOKEN") }
     assert.same(expect(5), names(adf.integration_runtimes:list_by_factory()))
+  end)
+
+  it("can be shared by tasks as pages too", function()
+    factory(20, 2)
+    local seen = 0
+    local _, failures = cloudsync.map(list():pages(), function(items) seen = seen + #items end)
+    assert.same({}, failures)
+    assert.equal(20, seen)
+  end)
+
+  it("leaves no task waiting where turning a page raises", function()
+    factory(6, 2)
+    local pager = list()
+    local send = pager.client.send
+    pager.client = setmetatable({ send = function() error "broken" end }, { __index = pager.client })
+    local _, failures = cloudsync.map(pager, function() end, { concurrency = 4 })
+    assert.is_function(send)
+    assert.is_true(#failures >= 1)
   end)
 end)

@@ -115,7 +115,7 @@ describe("sync_factory", function()
     assert.is_false(entry.verified)
     assert.equal("timeout", entry.err.kind)
     assert.equal("ir-0002", entry.err.target)
-    assert.matches("node %S+ did not say credentialInSync within 0.6 s", entry.reason)
+    assert.matches("node %S+ does not say credentialInSync after 0.6 s", entry.reason)
     assert.equal(1, report.counts.synced)
   end)
 
@@ -265,5 +265,75 @@ describe("sync_factory", function()
     ok, message = pcall(sync_factory, adf, { verify = 1 })
     assert.is_false(ok)
     assert.matches("option 'verify' must be a boolean, got number", message)
+  end)
+
+  it("passes on a refusal of the factory's name", function()
+    local report, err = sync_factory(support.datafactory { factoryName = "not a name" })
+    assert.is_nil(report)
+    assert.equal("argument", err.kind)
+    assert.matches("factoryName", err.message)
+  end)
+
+  it("keeps to its timeout, whatever the looks take", function()
+    local adf = factory { runtimes = 1 }
+    support.fault { match = { operation = "getStatus" }, skip = 1, times = 0, kind = "delay",
+      delay = 5 }
+    local started = cloudsync.now()
+    local entry = assert(sync_factory(adf, { verify = true, timeout = 0.5 })).runtimes[1]
+    assert.is_true(cloudsync.now() - started < 1)
+    assert.equal("failed", entry.outcome)
+  end)
+
+  it("looks again where one look fails", function()
+    local adf = factory({ runtimes = 1 }, { retries = 0 })
+    support.fault { match = { operation = "getStatus" }, skip = 1, times = 2, status = 404 }
+    local entry = assert(sync_factory(adf, { verify = true, timeout = 5 })).runtimes[1]
+    assert.equal("synced", entry.outcome)
+    assert.is_true(entry.verified)
+  end)
+
+  it("does not take a runtime without nodes for verified", function()
+    local adf = factory { runtimes = 1 }
+    support.fault { match = { operation = "getStatus" }, times = 0, status = 200, body =
+      [[{"name":"ir-0001","properties":{"type":"SelfHosted","typeProperties":{"nodes":[]}}}]] }
+    local entry = assert(sync_factory(adf,
+      { verify = true, force = true, timeout = 0.3 })).runtimes[1]
+    assert.equal("failed", entry.outcome)
+    assert.is_false(entry.verified)
+    assert.matches("no node is registered", entry.reason)
+  end)
+
+  it("does not claim a sync that may never have been, where nothing was stale", function()
+    local adf = factory { runtimes = 1, in_sync = 1 }
+    support.fault { kind = "reset_before", match = { operation = "syncCredentials" } }
+    local entry = assert(sync_factory(adf, { verify = true })).runtimes[1]
+    assert.equal("in_sync", entry.outcome)
+    assert.matches("not because of this sync", entry.reason)
+    assert.equal(0, syncs())
+  end)
+
+  it("reports what in a list is no runtime, and goes on", function()
+    local adf = factory { runtimes = 1 }
+    support.fault { match = { operation = "integrationRuntimes" }, status = 200, body =
+      [[{"value":[1,{"properties":{}},{"name":"ir-0001","properties":{"type":"SelfHosted"}}]}]] }
+    local report = assert(sync_factory(adf))
+    assert.equal(2, report.counts.failed)
+    assert.equal(1, report.counts.synced)
+  end)
+
+  it("is not ended by an observer that raises", function()
+    local adf = factory({ runtimes = 8 }, { on_event = function() error "observer" end })
+    local report = assert(sync_factory(adf, { concurrency = 4,
+      on_progress = function() error "observer" end }))
+    assert.equal(8, report.counts.synced)
+  end)
+
+  it("raises for a concurrency that is no count", function()
+    local adf = factory { runtimes = 1 }
+    for _, concurrency in ipairs { 0, -1, 1.5, math.huge, 0 / 0 } do
+      local ok, message = pcall(sync_factory, adf, { concurrency = concurrency })
+      assert.is_false(ok)
+      assert.matches("sync_factory: option 'concurrency' must be a whole number", message)
+    end
   end)
 end)

@@ -99,6 +99,31 @@ describe("cloudsync.map", function()
     assert.equal(1, failures[1].index)
   end)
 
+  it("asks an iterator that has ended no more", function()
+    local calls = 0
+    local function three()
+      calls = calls + 1
+      assert(calls <= 4, "asked after its end")
+      return calls <= 3 and calls or nil
+    end
+    local results, failures = map(three, function(item) sleep(0.01) return item end)
+    assert.same({ 1, 2, 3 }, results)
+    assert.same({}, failures)
+    assert.equal(4, calls)
+  end)
+
+  it("raises for what is no list, no function, no concurrency and no option", function()
+    for _, case in ipairs {
+      { { nil, print }, "list or iterator expected, got nil" },
+      { { {}, print, { concurrency = math.huge } }, "option 'concurrency' must be a whole number" },
+      { { {}, print, { concurency = 1 } }, "unknown option 'concurency' %(did you mean" },
+    } do
+      local ok, message = pcall(map, case[1][1], case[1][2], case[1][3])
+      assert.is_false(ok)
+      assert.matches(case[2], message)
+    end
+  end)
+
   it("does not count an item as failed where the function returns nothing", function()
     local results, failures = map(numbers(3), function() end)
     assert.same({}, results)
@@ -575,5 +600,29 @@ describe("events", function()
     end }
     assert.equal("ir-0001", status(observed).name)
     assert.equal("ir-0002", inner)
+  end)
+
+  it("may call from a coroutine of its own, while others wait for the same token", function()
+    support.control("POST", "settings", { latency = 0.05 })
+    local adf = support.datafactory { credential = support.credential() }
+    local function generate()
+      return coroutine.wrap(function() coroutine.yield((status(adf))) end)()
+    end
+    local results, failures = map(numbers(40), generate, { concurrency = 40 })
+    assert.same({}, failures)
+    assert.equal(40, #results)
+  end)
+
+  it("may call from below a C function, once and no more", function()
+    local adf = support.datafactory()
+    local _, failures = map({ "ir-0001", "ir-0002" }, function(name)
+      local answers = {}
+      ;(name .. ";"):gsub("[^;]+", function(runtime)
+        answers[1] = adf.integration_runtimes:sync_credentials { integrationRuntimeName = runtime }
+      end)
+      return answers[1]
+    end)
+    assert.same({}, failures)
+    assert.equal(2, #support.requests "operation=syncCredentials")
   end)
 end)

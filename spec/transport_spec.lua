@@ -399,3 +399,32 @@ describe("a list", function()
     assert.same({}, support.requests "service=other")
   end)
 end)
+
+describe("a proxy", function()
+  before_each(support.reset)
+
+  it("that is none is refused, without its password", function()
+    for _, proxy in ipairs { "htps://user:hunter2@host:1", "http://user:hunter2@host:port",
+      "http://us er:hunter2@host" } do
+      local ok, message = pcall(support.datafactory, { proxy = proxy })
+      assert.is_false(ok)
+      assert.matches("datafactory: proxy is not a URL", message)
+      assert.is_nil(message:find("hunter2", 1, true))
+    end
+  end)
+
+  it("that can't be reached is named as what to check", function()
+    local adf = support.datafactory { proxy = "http://user:hunter2@127.0.0.1:1", retries = 0 }
+    local _, err = adf.factories:get()
+    assert.equal("transport", err.kind)
+    assert.equal("not_sent", err.outcome)
+    assert.matches("proxy", err.message)
+    assert.is_nil(tostring(err):find("hunter2", 1, true))
+  end)
+
+  it("is not used for plain HTTP on this machine, which a token must not leave", function()
+    local adf = support.datafactory { proxy = "http://127.0.0.1:1",
+      endpoint = support.env "PLAIN" }
+    assert.is_table((adf.factories:get()))
+  end)
+end)

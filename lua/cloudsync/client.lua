@@ -3,17 +3,21 @@
 local core = require "cloudsync.core"
 local driver = require "cloudsync.driver"
 local errors = require "cloudsync.error"
+local options_of = require "cloudsync.options"
 local pager = require "cloudsync.pager"
 local retry = require "cloudsync.retry"
 local suggest = require "cloudsync.suggest"
 
 local client = {}
 
--- What every client takes, and its type; those with true are the transport's, which checks them.
+local check = options_of.check
+
+-- What every client takes, and its type; "any" are the transport's, which checks them itself.
 local OPTIONS = {
-  endpoint = true, connect_timeout = true, ca_file = true, ca_path = true, insecure = true,
-  pinned_public_key = true, client_cert = true, client_key = true, proxy = true,
-  max_response_bytes = true, max_connections = true, allow_plain_http = true, user_agent = true,
+  endpoint = "any", connect_timeout = "any", ca_file = "any", ca_path = "any", insecure = "any",
+  pinned_public_key = "any", client_cert = "any", client_key = "any", proxy = "any",
+  max_response_bytes = "any", max_connections = "any", allow_plain_http = "any",
+  user_agent = "any",
   timeout = "number", deadline = "number", retries = "number", on_event = "function",
 }
 
@@ -23,45 +27,6 @@ local CALL_OPTIONS = {
 }
 
 local NONE = {}
-
--- What the type of an option is called, and whether a value has it.
-local TYPES = {
-  text = { "a string or a secret", function(value)
-    return type(value) == "string" or type(value) == "userdata"
-  end },
-  credential = { "an object with get_token", function(value)
-    return (type(value) == "table" or type(value) == "userdata") and value.get_token ~= nil
-  end },
-  number = { "a number that is not negative", function(value)
-    return type(value) == "number" and value >= 0
-  end },
-}
-
-local function has_type(value, wanted)
-  if wanted == true then return true end
-  if TYPES[wanted] then return TYPES[wanted][2](value) end
-  return type(value) == wanted
-end
-
-local function check_options(options, known, subject, level)
-  if type(options) ~= "table" then
-    error(("%s: options must be a table, got %s"):format(subject, type(options)), level + 1)
-  end
-  for name, value in pairs(options) do
-    local wanted = known[name]
-    if not wanted then
-      local names = {}
-      for candidate in pairs(known) do names[#names + 1] = candidate end
-      table.sort(names)
-      error(("%s: unknown option '%s'%s"):format(subject, tostring(name),
-        suggest(tostring(name), names)), level + 1)
-    end
-    if not has_type(value, wanted) then
-      error(("%s: option '%s' must be %s, got %s"):format(subject, name,
-        TYPES[wanted] and TYPES[wanted][1] or "a " .. wanted, type(value)), level + 1)
-    end
-  end
-end
 
 local TRANSFER = {} -- a key of responses that only this file knows
 
@@ -77,15 +42,14 @@ end
 
 local Client = {}
 
--- Tells the observer, if there is one. An event never holds headers or a body.
+-- Tells the observer, if there is one; what it raises is its own affair, and must not end a call
+-- that may have had its effect. An event never holds headers or a body.
 local function emit(self, kind, request, facts)
   local on_event = self.options.on_event
   if not on_event then return end
-  local description = request:describe()
-  facts.type, facts.service = kind, description.service
-  facts.operation, facts.method, facts.url =
-    description.operation, description.method, description.url
-  on_event(facts)
+  facts.type, facts.service, facts.operation = kind, self.service, request:name()
+  facts.method, facts.url = request:target()
+  pcall(on_event, facts)
 end
 
 -- What a failure says of the call that it ended, in a copy: a credential's own error may be
@@ -103,12 +67,24 @@ local NO_TOKEN = "the credential gave something that is no token: a line break o
   .. "character that no header can hold, nothing, or no text"
 
 -- The token for a try: nil where the service needs none, false and an error where there is none.
-local function authorise(self, rejected, deadline)
+local function take_token(self, rejected, deadline)
   if not self.authorise then return nil end
   local ok, token, err = pcall(self.authorise, self, rejected, deadline)
   if ok and core.is_token(token) then return token end
   local why = ok and (token and NO_TOKEN or err or "the credential gave no token") or token
   return false, errors.is(why) and why or { kind = "auth", message = tostring(why) }
+end
+
+-- The error where there is no token. After a 401 the call keeps that fate: it was rejected.
+local function without_token(self, err, request, failure)
+  if failure then
+    failure.code = err.code or failure.code
+    failure.message = ("%s; no other token: %s"):format(failure.message, tostring(err.message))
+    return failure
+  end
+  local unsent = complete(self, err, request, 0)
+  unsent.outcome = "not_sent"
+  return unsent
 end
 
 -- Sends the request once. Returns the result, the transfer and, in place of a result, the failure
@@ -119,7 +95,11 @@ local function try(self, request, timeout, token)
   local ok, result = core.interpret(transfer, request)
   if ok then return result, transfer end
   local after = retry.after(transfer)
-  return nil, transfer, errors.of_call(result, after), after
+  local failure = errors.of_call(result, after)
+  if after then
+    failure.message = ("%s (it asks to come back in %g s)"):format(failure.message, after)
+  end
+  return nil, transfer, failure, after
 end
 
 -- How long to wait before the next try; nil where there should be none.
@@ -145,12 +125,8 @@ function Client:send(request, options, deadline)
   local retries = options.retries or self.options.retries
   local attempts, renewed, rejected, failure = 0, false, nil, nil
   while true do
-    local token, err = authorise(self, rejected, deadline)
-    if token == false then
-      local unsent = complete(self, err, request, attempts)
-      unsent.outcome = "not_sent"
-      return nil, unsent
-    end
+    local token, err = take_token(self, rejected, deadline)
+    if token == false then return nil, without_token(self, err, request, failure) end
     if rejected and token == rejected then return nil, failure end
     local left = deadline - core.now()
     if left <= 0 then return nil, failure or complete(self, PASSED, request, attempts) end
@@ -158,17 +134,20 @@ function Client:send(request, options, deadline)
     emit(self, "request", request, { attempt = attempts })
     local result, transfer, failed, after = try(self, request, math.min(timeout, left), token)
     local request_id = transfer:header(self.request_id_header)
-    emit(self, "response", request,
-      { attempt = attempts, status = transfer:status(), request_id = request_id })
     if not failed then
-      return result, setmetatable({
+      emit(self, "response", request,
+        { attempt = attempts, status = transfer:status(), request_id = request_id })
+      local response = setmetatable({
         status = transfer:status(), request_id = request_id, attempts = attempts,
         elapsed = core.now() - started, [TRANSFER] = transfer,
       }, Response)
+      return result, response
     end
     failed.request_id = request_id
-    local delay = pause(failed, attempts, retries, request:traits(), after)
+    local delay = pause(failed, attempts, retries, request:is_safe(), after)
     failure = complete(self, failed, request, attempts)
+    emit(self, "response", request,
+      { attempt = attempts, status = failure.status, request_id = request_id, err = failure })
     rejected = nil
     if failed.status == 401 and token and not renewed then
       renewed, rejected, delay = true, token, 0
@@ -202,8 +181,8 @@ end
 
 -- Makes the request of an operation and sends it, or gives what stands for it.
 local function call(self, subject, prepare, parameters, options)
-  if options == nil then options = NONE end
-  check_options(options, CALL_OPTIONS, subject, 3)
+  check(options, CALL_OPTIONS, subject, 3)
+  options = options or NONE
   if parameters ~= nil and type(parameters) ~= "table" then
     error(("%s: parameters must be a table, got %s"):format(subject, type(parameters)), 3)
   end
@@ -220,8 +199,7 @@ local function call(self, subject, prepare, parameters, options)
     }
   end
   if options.dry_run then return request:describe() end
-  local _, pageable = request:traits()
-  if pageable then return pager.new(self, request, options) end
+  if request:is_pageable() then return pager.new(self, request, options) end
   return self:send(request, options)
 end
 
@@ -261,29 +239,32 @@ function Client:__index(name)
 end
 
 --- Makes a client of a service.
--- @tparam table spec `service`, its name; `options`, the names and types of its own options;
---   `parameters`, the names of options that are defaults for parameters; `endpoint`, where none is
---   given; `authorise(client, rejected, deadline)`, which returns a token or nil and an error
+-- @tparam table spec `service`, its name; `subject`, how messages call it; `options`, the names and
+--   types of its own options; `parameters`, the names of options that are defaults for parameters;
+--   `endpoint`, where none is given; `authorise(client, rejected, deadline)`, which returns a token
+--   or nil and an error
 -- @tparam table options the user's
 function client.new(spec, options)
   local known, transport = {}, {}
   for name, wanted in pairs(OPTIONS) do known[name] = wanted end
   for name, wanted in pairs(spec.options) do known[name] = wanted end
-  check_options(options, known, spec.service, 3)
+  local subject = spec.subject or spec.service
+  check(options, known, subject, 3)
   local settings = { timeout = 60, retries = 3, endpoint = spec.endpoint,
     user_agent = "cloudsync/" .. core.version }
   for name, value in pairs(options) do settings[name] = value end
   for name, wanted in pairs(OPTIONS) do
-    if wanted == true then transport[name] = settings[name] end
+    if wanted == "any" then transport[name] = settings[name] end
   end
   local made, result = pcall(core.transport, transport)
-  if not made then error(("%s: %s"):format(spec.service, result), 3) end
+  if not made then error(("%s: %s"):format(subject, result), 3) end
+  assert(core.decode "0") -- a missing lua-cjson is better found now than after a call
   local defaults = {}
   for _, name in ipairs(spec.parameters or NONE) do defaults[name] = options[name] end
   return setmetatable({
     service = spec.service, options = settings, transport = result, defaults = defaults,
     authorise = spec.authorise or false,
-    request_id_header = core.service(spec.service).request_id_header,
+    request_id_header = core.request_id_header(spec.service),
   }, Client)
 end
 

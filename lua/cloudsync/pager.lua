@@ -15,20 +15,21 @@ local pager = {}
 
 -- @param client the client whose `send` fetches a page
 -- @param request for the first page
--- @tparam table options of the call; its deadline is for all pages together
+-- @tparam table options of the call; its deadline is for all pages together, a client's for each
 function pager.new(client, request, options)
+  local _, url = request:target()
   return setmetatable({
     client = client, request = request, options = options, items = {}, index = 0,
-    seen = { [request:describe().url] = true },
+    seen = { [url] = true },
   }, Pager)
 end
 
 local function refuse(self, message)
-  local description = self.request:describe()
+  local operation = self.request:name()
   self.request = nil
   return nil, errors.new {
-    kind = "protocol", outcome = "rejected", service = description.service,
-    operation = description.operation, message = message, attempts = 1, retryable = false,
+    kind = "protocol", outcome = "rejected", service = self.client.service,
+    operation = operation, message = message, attempts = 1, retryable = false,
   }
 end
 
@@ -41,7 +42,7 @@ local function follow(self, link)
     return refuse(self, "the link to the next page leads to another origin, which gets no "
       .. "credentials: check endpoint")
   end
-  local url = request:describe().url
+  local _, url = request:target()
   if self.seen[url] then
     return refuse(self, "the link to the next page leads to a page that was read already")
   end
@@ -52,7 +53,7 @@ end
 -- Fetches the next page: its items, or nil at the end, or nil and an error.
 local function fetch(self)
   if not self.request then return nil end
-  local timeout = self.options.deadline or self.client.options.deadline
+  local timeout = self.options.deadline
   self.deadline = self.deadline or timeout and core.now() + timeout
   local page, response = self.client:send(self.request, self.options, self.deadline)
   if page == nil then
@@ -76,17 +77,22 @@ local function next_page(self)
   return nil, err
 end
 
--- Fetches the next page for all tasks that share this iteration.
-local function turn_page(self)
-  if self.turning then return self.turning:wait() end
+-- Lets one task at a time turn a page; the others wait for it. Returns what `fn` returns.
+local function alone(self, fn)
   self.turning = driver.current().event()
+  local ok, items, err = pcall(fn, self)
+  self.turning:set()
+  self.turning = nil
+  if not ok then error(items, 0) end
+  return items, err
+end
+
+local function turn_page(self)
   local items, err
   if self.ahead then items, err = self.ahead:wait() else items, err = next_page(self) end
   self.ahead = items and self.reads_ahead and scheduler.spawn(next_page, self)
   self.items, self.index, self.ended = items or {}, 0, not items
-  self.turning:set()
-  self.turning = nil
-  if err then error(err, 0) end
+  return items, err
 end
 
 function Pager:__call()
@@ -97,7 +103,12 @@ function Pager:__call()
       self.index = index
       return item
     end
-    turn_page(self)
+    if self.turning then
+      self.turning:wait()
+    else
+      local _, err = alone(self, turn_page)
+      if err then error(err, 0) end
+    end
   end
 end
 
@@ -112,7 +123,8 @@ end
 --- An iterator over pages, each a list of items.
 function Pager:pages()
   return function()
-    local items, err = next_page(self)
+    while self.turning do self.turning:wait() end
+    local items, err = alone(self, next_page)
     if err then error(err, 0) end
     return items
   end

@@ -5,7 +5,7 @@ local retry = {}
 
 local FIRST = 1 -- s; the most that is waited before the second try
 local MOST = 30 -- s; the most that back-off alone waits
-local PATIENCE = 120 -- s; a Retry-After beyond this is given to the caller instead
+local PATIENCE = 120 -- s; a Retry-After beyond this ends the call, with an error that tells it
 
 -- What a safe request is repeated on; an unsafe one only where it can't have had an effect.
 local SAFE_STATUSES =
@@ -27,21 +27,20 @@ function retry.permits(failure, safe, retry_after)
   return status == 429 or (status == 503 and retry_after ~= nil)
 end
 
-local function positive(text, unit)
-  local number = tonumber(text)
-  return number and number >= 0 and number * unit or nil
-end
+-- The headers that tell, and what their number counts in seconds.
+local AFTER = {
+  { "x-ms-retry-after-ms", 0.001 }, { "retry-after-ms", 0.001 }, { "retry-after", 1 },
+}
 
 --- What a service says of when to come back, in its three forms.
 -- @param answer with a method `header(name)`
 -- @treturn ?number seconds from now
 function retry.after(answer)
-  local ms = answer:header("x-ms-retry-after-ms") or answer:header("retry-after-ms")
-  if ms and positive(ms, 0.001) then return positive(ms, 0.001) end
-  local text = answer:header("retry-after")
-  if not text then return nil end
-  if positive(text, 1) then return positive(text, 1) end
-  local date = core.parse_date(text)
+  for _, header in ipairs(AFTER) do
+    local number = tonumber(answer:header(header[1]))
+    if number and number >= 0 then return number * header[2] end
+  end
+  local date = core.parse_date(answer:header("retry-after") or "")
   return date and math.max(0, date - os.time())
 end
 

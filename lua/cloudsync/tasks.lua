@@ -1,6 +1,7 @@
 --- Concurrency for scripts: code that reads as if it blocked, and waits side by side.
 local core = require "cloudsync.core"
 local driver = require "cloudsync.driver"
+local check = require "cloudsync.options".check
 local scheduler = require "cloudsync.driver.scheduler"
 
 local tasks = {}
@@ -14,6 +15,9 @@ tasks.spawn = scheduler.spawn
 --- Suspends the task, or the program outside of one, for some seconds.
 -- @tparam number seconds
 function tasks.sleep(seconds)
+  if type(seconds) ~= "number" then
+    error("cloudsync.sleep: number expected, got " .. type(seconds), 2)
+  end
   return driver.current().sleep(seconds)
 end
 
@@ -34,11 +38,12 @@ end
 
 -- Gives the items of a list or of an iterator one by one, each with its index.
 local function source_of(items)
-  local last = 0
+  local last, ended = 0, false
   if is_callable(items) then
     return function()
+      if ended then return nil end
       local item = items() -- may wait, and others may take theirs meanwhile
-      last = last + 1
+      last, ended = last + 1, ended or item == nil
       return item, last
     end
   end
@@ -58,10 +63,11 @@ end
 -- @treturn table results by index
 -- @treturn table failures, a list of `{index, item, err}` in the order of the items
 function tasks.map(items, fn, options)
-  local limit = options and options.concurrency or 16
-  if type(limit) ~= "number" or limit < 1 then
-    error("cloudsync.map: concurrency must be a number of at least 1", 2)
+  check(options, { concurrency = "count" }, "cloudsync.map", 2)
+  if type(items) ~= "table" and not is_callable(items) then
+    error("cloudsync.map: list or iterator expected, got " .. type(items), 2)
   end
+  local limit = options and options.concurrency or 16
   local results, failures, broken = {}, {}, false
   local next_item = source_of(items)
   local function work()

@@ -54,29 +54,23 @@ local function fetch(entra, form, scope, deadline)
   return core.secret(answer.access_token), tonumber(answer.expires_in) or DEFAULT_LIFE
 end
 
-local function check(options, names)
-  for _, name in ipairs(names) do
-    if options[name] == nil then
-      error(("credential: %s is missing"):format(name), 3)
-    end
-  end
-end
-
 --- An application that signs in with a client secret.
 -- @tparam table options `tenant_id`, `client_id`, `client_secret`, `cloud` ("public"), `authority`
 --   (the cloud's), and transport options
 -- @return a credential
 function credentials.client_secret_credential(options)
   if type(options) ~= "table" then error("credential: options must be a table", 2) end
-  check(options, { "tenant_id", "client_id", "client_secret" })
   local settings = {}
   for name, value in pairs(options) do settings[name] = value end
   settings.endpoint, settings.authority = authority_of(options), nil
   local entra = client.new({
-    service = "entra",
+    service = "entra", subject = "credential",
     options = { tenant_id = "string", client_id = "string", client_secret = "text",
       cloud = "string" },
   }, settings)
+  for _, name in ipairs { "tenant_id", "client_id", "client_secret" } do
+    if options[name] == nil then error(("credential: %s is missing"):format(name), 2) end
+  end
   local form = {
     tenant = options.tenant_id, client_id = options.client_id, grant_type = "client_credentials",
     client_secret = core.secret(options.client_secret),
@@ -92,6 +86,10 @@ end
 -- @param token a string or a secret
 -- @return a credential
 function credentials.static_token_credential(token)
+  if not core.is_token(token) then
+    error("static_token_credential: a token expected, got " .. (type(token) == "string"
+      and "text that no header can hold" or type(token)), 2)
+  end
   local secret = core.secret(token)
   return { get_token = function() return secret end }
 end
@@ -100,6 +98,11 @@ local ENVIRONMENT = {
   tenant_id = "AZURE_TENANT_ID", client_id = "AZURE_CLIENT_ID",
   client_secret = "AZURE_CLIENT_SECRET",
 }
+
+local function environment(variable)
+  local value = os.getenv(variable)
+  return value ~= "" and value or nil
+end
 
 --- What the environment variables say: `AZURE_TENANT_ID`, `AZURE_CLIENT_ID`, `AZURE_CLIENT_SECRET`
 -- and `AZURE_AUTHORITY_HOST`. They are read when the credential is made.
@@ -110,11 +113,10 @@ function credentials.environment_credential(options)
   local settings, missing = {}, {}
   for name, value in pairs(options or {}) do settings[name] = value end
   for name, variable in pairs(ENVIRONMENT) do
-    local value = os.getenv(variable)
-    if value == nil or value == "" then missing[#missing + 1] = variable end
-    settings[name] = value
+    settings[name] = environment(variable)
+    if not settings[name] then missing[#missing + 1] = variable end
   end
-  settings.authority = settings.authority or os.getenv("AZURE_AUTHORITY_HOST")
+  settings.authority = settings.authority or environment "AZURE_AUTHORITY_HOST"
   if #missing == 0 then return credentials.client_secret_credential(settings) end
   table.sort(missing)
   local message = "the environment credential is not configured: set "

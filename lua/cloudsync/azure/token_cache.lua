@@ -59,6 +59,7 @@ function TokenCache:get(scope, rejected, deadline)
       local token, failure = refresh(self, entry, scope, deadline)
       if token then return token, entry.expires_on end
       if not usable then return nil, failure end
+      return entry.token, entry.expires_on
     elseif not entry.refreshing:wait(deadline) then
       return nil, errors.new {
         kind = "timeout", message = "the deadline passed before a token came",

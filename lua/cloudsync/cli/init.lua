@@ -1,4 +1,4 @@
---- The command `cloudsync`. Exit codes: 0 done, 1 something failed, 2 wrong usage.
+--- The command `cloudsync`. Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted.
 local argparse = require "argparse"
 local core = require "cloudsync.core"
 
@@ -31,6 +31,7 @@ return function(arguments)
   local ran, result = pcall(command.run, settings)
   if ran then return result end
   -- a mistake in the settings is raised with the place in the library that found it
-  io.stderr:write("cloudsync: ", (tostring(result):gsub("^[^:]+:%d+: ", "")), "\n")
-  return 2
+  local message = tostring(result):gsub("^[^:]+:%d+: ", ""):gsub("%c", " ")
+  io.stderr:write("cloudsync: ", message, "\n")
+  return message:find("interrupted!", 1, true) and 130 or 2
 end

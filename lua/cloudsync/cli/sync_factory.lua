@@ -32,13 +32,19 @@ function command.describe(parser)
   parser:epilog("Signs in with AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET.")
 end
 
+-- The settings that must be there, and how a user gives them.
+local REQUIRED = {
+  { "subscription", "--subscription or AZURE_SUBSCRIPTION_ID" },
+  { "resource_group", "--resource-group" }, { "factory", "--factory" },
+}
+
 local function new_client(settings)
   local transport = {}
   for _, name in ipairs(TRANSPORT) do transport[name] = settings[name] end
   local sign_in = { cloud = settings.cloud, authority = settings.authority }
   local options = {
     cloud = settings.cloud, endpoint = settings.endpoint,
-    subscriptionId = settings.subscription or os.getenv "AZURE_SUBSCRIPTION_ID",
+    subscriptionId = settings.subscription,
     resourceGroupName = settings.resource_group, factoryName = settings.factory,
   }
   for name, value in pairs(transport) do sign_in[name], options[name] = value, value end
@@ -93,14 +99,18 @@ local function print_table(report, verified)
 end
 
 local function print_json(report)
-  for _, entry in ipairs(report.runtimes) do
-    if entry.err then entry.err = setmetatable(entry.err, nil) end
-  end
   core.array(report.runtimes)
   print((assert(core.encode(report))))
 end
 
 function command.run(settings)
+  settings.subscription = settings.subscription or os.getenv "AZURE_SUBSCRIPTION_ID"
+  for _, required in ipairs(REQUIRED) do
+    if (settings[required[1]] or "") == "" then error(required[2] .. " is missing", 0) end
+  end
+  if settings.concurrency and settings.concurrency < 1 then
+    error("--concurrency must be at least 1", 0)
+  end
   local adf = new_client(settings)
   local on_progress, end_progress = new_progress()
   local report, err = sync_factory(adf, {
@@ -110,12 +120,12 @@ function command.run(settings)
   })
   end_progress()
   if not report then
-    io.stderr:write("cloudsync: ", tostring(err), "\n")
+    io.stderr:write("cloudsync: ", plain(err), "\n")
     return 1
   end
   if settings.json then print_json(report) else print_table(report, settings.verify) end
   if report.err then
-    io.stderr:write("cloudsync: the listing broke off: ", tostring(report.err), "\n")
+    io.stderr:write("cloudsync: the listing broke off: ", plain(report.err), "\n")
   end
   return report.ok and 0 or 1
 end

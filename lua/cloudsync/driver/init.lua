@@ -6,7 +6,7 @@ local driver = {}
 
 --- The driver for the code that is running.
 function driver.current()
-  return scheduler.current() and scheduler or blocking
+  return scheduler.current() and coroutine.isyieldable() and scheduler or blocking
 end
 
 return driver

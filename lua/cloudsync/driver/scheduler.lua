@@ -12,6 +12,7 @@ local tasks = setmetatable({}, { __mode = "k" }) -- coroutine -> its task
 local waiting, last_engine = {}, nil -- transfer -> the task that waits for it
 local ready, first, last = {}, 1, 0 -- a queue of tasks
 local timers = {} -- a binary heap of {at, task}
+local depth = 0 -- of tasks that run, one inside of another
 
 local function wake(task)
   if task.queued then return end
@@ -91,7 +92,9 @@ local function run_ready()
     task.queued = false
     if coroutine.status(task.coroutine) == "suspended" then
       task.suspended = false
+      depth = depth + 1
       settle(task, coroutine.resume(task.coroutine))
+      depth = depth - 1
     end
   end
 end
@@ -126,6 +129,20 @@ function scheduler.run_until(done, deadline)
   end
 end
 
+--- Whether a task is being run: then whoever is not that task is a coroutine it made.
+function scheduler.is_running()
+  return depth > 0
+end
+
+--- Lets bytes move, and no task run, until `done()` is true, at the latest until `deadline`.
+function scheduler.step_until(done, deadline)
+  while not done() do
+    local left = deadline and deadline - core.now() or math.huge
+    if left <= 0 then return end
+    step(math.min(left, LONGEST_STEP))
+  end
+end
+
 function scheduler.wait(transfer)
   local task = scheduler.current()
   while not transfer:done() do
@@ -155,7 +172,7 @@ end
 
 -- Returns whether it happened before the deadline.
 function Event:wait(deadline)
-  local task = scheduler.current()
+  local task = coroutine.isyieldable() and scheduler.current()
   if not task then
     scheduler.run_until(function() return self.happened end, deadline)
     return self.happened or false
@@ -174,6 +191,9 @@ Task.__index = Task
 -- @tparam function fn called with the other arguments
 -- @return a task with `wait(timeout?)`, which returns what `fn` returned and raises what it raised
 function scheduler.spawn(fn, ...)
+  if type(fn) ~= "function" then
+    error("cloudsync.spawn: function expected, got " .. type(fn), 2)
+  end
   local arguments = { n = select("#", ...), ... }
   local task = setmetatable({ ended = scheduler.event() }, Task)
   task.coroutine = coroutine.create(function()

@@ -5,11 +5,11 @@
 -- [Sync Credentials](https://learn.microsoft.com/rest/api/datafactory/integration-runtimes/sync-credentials).
 local core = require "cloudsync.core"
 local errors = require "cloudsync.error"
-local suggest = require "cloudsync.suggest"
+local check = require "cloudsync.options".check
 local tasks = require "cloudsync.tasks"
 
 local OPTIONS = {
-  concurrency = "number", only = "table", stale_only = "boolean", preflight = "boolean",
+  concurrency = "count", only = "table", stale_only = "boolean", preflight = "boolean",
   force = "boolean", verify = "boolean", timeout = "number", dry_run = "boolean",
   on_progress = "function",
 }
@@ -18,22 +18,15 @@ local DEFAULTS = { concurrency = 16, preflight = true, timeout = 300 }
 
 local FIRST_LOOK, LONGEST_LOOK = 0.25, 5 -- s between two looks at a runtime's status
 
-local function check_options(options)
-  local settings, names = {}, {}
+-- What may pass while a runtime is being looked at. Throttling is not among it: the call itself has
+-- waited as long as it was asked to and could.
+local PASSING = { service = true, transport = true, timeout = true, protocol = true,
+  not_found = true }
+
+local function settings_of(options)
+  local settings = {}
   for name, value in pairs(DEFAULTS) do settings[name] = value end
-  for name in pairs(OPTIONS) do names[#names + 1] = name end
-  table.sort(names)
-  for name, value in pairs(options or {}) do
-    if not OPTIONS[name] then
-      error(("sync_factory: unknown option '%s'%s"):format(tostring(name),
-        suggest(tostring(name), names)), 3)
-    end
-    if type(value) ~= OPTIONS[name] then
-      error(("sync_factory: option '%s' must be a %s, got %s"):format(name, OPTIONS[name],
-        type(value)), 3)
-    end
-    settings[name] = value
-  end
+  for name, value in pairs(options or {}) do settings[name] = value end
   return settings
 end
 
@@ -65,10 +58,15 @@ local function is_true(value)
   return value == true or tostring(value):lower() == "true"
 end
 
--- The first node that does not say that its credentials are in sync; nil where all do.
-local function stale_node(status)
-  for _, node in ipairs(nodes_of(status)) do
-    if not is_true(field(node, "capabilities", "credentialInSync")) then return node end
+-- What is not in sync: a node that does not say that it is, or that there is none; nil where all
+-- nodes say so.
+local function stale_part(status)
+  local nodes = nodes_of(status)
+  if #nodes == 0 then return "no node is registered" end
+  for _, node in ipairs(nodes) do
+    if not is_true(field(node, "capabilities", "credentialInSync")) then
+      return ("node %s does not say credentialInSync"):format(tostring(field(node, "nodeName")))
+    end
   end
 end
 
@@ -96,53 +94,63 @@ local function skip(entry, reason)
   return entry
 end
 
-local function status_of(run, entry)
-  local status, response = run.adf.integration_runtimes:get_status {
-    integrationRuntimeName = entry.name,
-  }
+local function status_of(run, entry, deadline)
+  local status, response = run.adf.integration_runtimes:get_status(
+    { integrationRuntimeName = entry.name }, { deadline = deadline })
   entry.attempts = entry.attempts + (response and response.attempts or 0)
   return status, response
 end
 
-local function not_in_sync(entry, seconds, node)
+local function not_in_sync(entry, seconds, part)
   return errors.new {
     kind = "timeout", service = "datafactory", operation = "integration_runtimes:get_status",
-    outcome = "unknown", target = entry.name, retryable = true,
-    message = ("node %s did not say credentialInSync within %g s"):format(
-      tostring(node.nodeName), seconds),
+    outcome = "unknown", target = entry.name, retryable = true, attempts = entry.attempts,
+    message = ("%s after %g s"):format(part, seconds),
   }
 end
 
 -- Looks until every node is in sync. Returns whether it is, or false and an error.
 local function verify(run, entry)
-  local deadline = core.now() + run.settings.timeout
-  local pause = FIRST_LOOK
+  local timeout = run.settings.timeout
+  local deadline, pause = core.now() + timeout, FIRST_LOOK
+  local failure
   while true do
-    local status, err = status_of(run, entry)
-    if status == nil then return false, err end
-    local node = stale_node(status)
-    if not node then return true end
     local left = deadline - core.now()
-    if left <= 0 then return false, not_in_sync(entry, run.settings.timeout, node) end
-    tasks.sleep(math.min(left, pause * (0.75 + core.random() / 2)))
+    if left <= 0 then return false, failure end
+    local status, err = status_of(run, entry, left)
+    local part = status ~= nil and stale_part(status)
+    if status ~= nil and not part then return true end
+    if status == nil and not PASSING[err.kind] then return false, err end
+    failure = err or failure
+    if part then failure = not_in_sync(entry, timeout, part) end
+    left = deadline - core.now()
+    tasks.sleep(math.max(0, math.min(left, pause * (0.75 + core.random() / 2))))
     pause = math.min(LONGEST_LOOK, pause * 2)
   end
 end
 
--- Sends the sync. One whose fate is unknown is not sent again; a look at the nodes tells.
+-- Verifies a sync, also one whose fate is unknown: it is not sent again, the nodes tell.
+local function settle(run, entry, unknown)
+  local verified, err = verify(run, entry)
+  entry.verified = verified
+  if not verified then return fail(entry, unknown or err) end
+  entry.outcome = "synced"
+  if unknown and not entry.was_stale then
+    entry.outcome = "in_sync"
+    entry.reason = "every node says that it is in sync, but not because of this sync: "
+      .. tostring(unknown)
+  end
+  return entry
+end
+
 local function synchronise(run, entry)
   local ok, response = run.adf.integration_runtimes:sync_credentials {
     integrationRuntimeName = entry.name,
   }
-  entry.attempts = entry.attempts + (response.attempts or 0)
-  if ok == nil and not (run.settings.verify and response.outcome == "unknown") then
-    return fail(entry, response)
-  end
-  if run.settings.verify then
-    local verified, err = verify(run, entry)
-    entry.verified = verified
-    if not verified then return fail(entry, ok == nil and response or err) end
-  end
+  entry.attempts = entry.attempts + (response and response.attempts or 0)
+  local unknown = ok == nil and response.outcome == "unknown" and response or nil
+  if ok == nil and not (run.settings.verify and unknown) then return fail(entry, response) end
+  if run.settings.verify then return settle(run, entry, unknown) end
   entry.outcome = "synced"
   return entry
 end
@@ -156,7 +164,8 @@ local function look(run, entry)
     fail(entry, err)
     return false
   end
-  if settings.stale_only and #nodes_of(status) > 0 and not stale_node(status) then
+  entry.was_stale = stale_part(status) ~= nil
+  if settings.stale_only and not entry.was_stale then
     entry.outcome, entry.verified = "in_sync", true
     return false
   end
@@ -166,7 +175,15 @@ local function look(run, entry)
 end
 
 local function handle(run, runtime)
-  local entry = { name = runtime.name, type = field(runtime, "properties", "type"), attempts = 0 }
+  local name = field(runtime, "name")
+  local entry = { name = tostring(name), type = field(runtime, "properties", "type"), attempts = 0 }
+  if type(name) ~= "string" then
+    return fail(entry, errors.new {
+      kind = "protocol", service = "datafactory", outcome = "not_sent", attempts = 0,
+      retryable = false, operation = "integration_runtimes:list_by_factory",
+      message = "the list holds something that is no integration runtime",
+    })
+  end
   local reason = unsuitable(runtime)
   if reason then return skip(entry, reason) end
   if not look(run, entry) then return entry end
@@ -177,15 +194,16 @@ local function handle(run, runtime)
   return synchronise(run, entry)
 end
 
--- Counts a runtime that is done and tells of it.
+-- Counts a runtime that is done and tells of it; what the observer raises is its own affair.
 local function record(run, entry)
   local report = run.report
+  entry.was_stale = nil
   report.runtimes[#report.runtimes + 1] = entry
   report.counts[entry.outcome] = report.counts[entry.outcome] + 1
   report.counts.total = report.counts.total + 1
   if run.settings.on_progress then
-    run.settings.on_progress { runtime = entry, counts = report.counts,
-      elapsed = core.now() - run.started }
+    pcall(run.settings.on_progress, { runtime = entry, counts = report.counts,
+      elapsed = core.now() - run.started })
   end
 end
 
@@ -194,8 +212,9 @@ local function wanted(run, runtimes)
   if not run.wanted then return runtimes end
   return function()
     for runtime in runtimes do
-      if run.wanted[runtime.name] then
-        run.wanted[runtime.name] = "seen"
+      local name = field(runtime, "name")
+      if name and run.wanted[name] then
+        run.wanted[name] = "seen"
         return runtime
       end
     end
@@ -247,11 +266,13 @@ end
 --   failed; `err`, where the listing broke off; `elapsed` in seconds. Nil and an error where
 --   nothing could be listed.
 return function(adf, options)
-  local settings = check_options(options)
+  check(options, OPTIONS, "sync_factory", 2)
+  local settings = settings_of(options)
+  local list, refusal = adf.integration_runtimes:list_by_factory()
+  if not list then return nil, refusal end
   local run = new_run(adf, settings)
   local report = run.report
-  local runtimes = wanted(run, adf.integration_runtimes:list_by_factory():read_ahead())
-  local _, failures = tasks.map(runtimes, function(runtime)
+  local _, failures = tasks.map(wanted(run, list:read_ahead()), function(runtime)
     local started = core.now()
     local entry = handle(run, runtime)
     entry.elapsed = core.now() - started
