@@ -681,7 +681,7 @@ end)
 describe("a mistake in a credential's options", function()
   it("is told in the user's words", function()
     for _, case in ipairs {
-      { { tenantId = "t" }, "credential: unknown option 'tenantId' %(did you mean 'tenant_id'%?%)" },
+      { { tenantId = "t" }, "unknown option 'tenantId' %(did you mean 'tenant_id'%?%)" },
       { { tenant_id = "t", client_id = "c" }, "credential: client_secret is missing" },
     } do
       local ok, message = pcall(azure.client_secret_credential, case[1])

@@ -361,7 +361,7 @@ describe("a pager", function()
     assert.is_true(spent < 0.45, "it took " .. spent .. " s")
   end)
 
-  it("has the client's deadline for each page: the work between them is not the client's", function()
+  it("has the client's deadline for each page: what is done between them is not its", function()
     factory(6, 1)
     support.fault { match = { path = PAGES }, delay = 0.15, times = 0 }
     assert.equal(6, #assert(list(nil, { deadline = 0.35 }):collect()))
@@ -437,7 +437,8 @@ describe("a pager", function()
     factory(6, 2)
     local pager = list()
     local send = pager.client.send
-    pager.client = setmetatable({ send = function() error "broken" end }, { __index = pager.client })
+    pager.client = setmetatable({ send = function() error "broken" end },
+      { __index = pager.client })
     local _, failures = cloudsync.map(pager, function() end, { concurrency = 4 })
     assert.is_function(send)
     assert.is_true(#failures >= 1)
