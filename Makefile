@@ -76,8 +76,9 @@ lint:
 check-style:
 	luacheck -q $(LUA_FILES)
 	clang-format --dry-run -Werror $(SOURCES) $(HEADERS) spec/process.c
-	clang-tidy --quiet $(filter-out csrc/operations/datafactory.c,$(SOURCES)) -- \
-		$(ALL_CFLAGS) $(INCLUDES_lua5.4)
+	@# one file at a time: given several, version 14 finds uninitialised va_lists that are not
+	printf '%s\n' $(filter-out csrc/operations/datafactory.c,$(SOURCES)) | xargs -P 2 -I FILE \
+		clang-tidy --quiet FILE -- $(ALL_CFLAGS) $(INCLUDES_lua5.4)
 
 sanitize:
 	@tools/deps test
