@@ -28,7 +28,7 @@ static void core_set_boolean (lua_State *L, const char *name, bool value) {
 
 /* [-0, +1] Pushes what is documented of a parameter. */
 static void core_push_parameter (lua_State *L, const struct parameter *p) {
-  static const char *const places[] = {"path", "query", "header", "body", "form"};
+  static const char *const places[] = {"path", "query", "header", "body", "field", "form"};
   static const char *const types[] = {"any",     "string", "integer", "number",
                                       "boolean", "object", "array"};
   lua_createtable(L, 0, 8);
@@ -146,6 +146,7 @@ static int core_parse_date (lua_State *L) {
 
 static const luaL_Reg core_functions[] = {
     {"operation", request_operation},
+    {"link", request_link},
     {"operations", core_operations},
     {"request_id_header", core_request_id_header},
     {"has_group", core_has_group},
@@ -153,6 +154,7 @@ static const luaL_Reg core_functions[] = {
     {"engine", engine_get},
     {"interpret", response_interpret},
     {"secret", secret_new},
+    {"basic", secret_basic},
     {"now", core_now},
     {"random", core_random},
     {"is_token", core_is_token},

@@ -137,6 +137,7 @@ static void engine_detach (struct transfer *t) {
   }
   t->easy = NULL;
   buffer_free(&t->authorization);
+  buffer_free(&t->form);
 }
 
 /* [-0, +0] Lets go of the transfer and its request. */
@@ -183,15 +184,17 @@ static void engine_collect (struct engine *e) {
   }
 }
 
-static CURLcode engine_set_method (CURL *easy, const struct request *r) {
+static CURLcode engine_set_method (const struct transfer *t, const struct request *r) {
+  CURL *easy = t->easy;
+  const struct buffer *body = t->form.length > 0 ? &t->form : &r->body;
   CURLcode code;
   if (r->content_type == NULL && strcmp(r->method, "GET") == 0)
     return curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
   if (r->content_type == NULL && strcmp(r->method, "DELETE") == 0)
     return curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, r->method);
-  code = curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body.length);
+  code = curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body->length);
   if (code == CURLE_OK)
-    code = curl_easy_setopt(easy, CURLOPT_POSTFIELDS, r->body.length > 0 ? r->body.data : "");
+    code = curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body->length > 0 ? body->data : "");
   if (code == CURLE_OK && strcmp(r->method, "POST") != 0)
     code = curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, r->method);
   return code;
@@ -248,7 +251,7 @@ static CURLcode engine_configure (struct transfer *t, const struct request *r,
 #else
   if (!t->repeatable) SET(CURLOPT_FRESH_CONNECT, 1L);
 #endif
-  return code != CURLE_OK ? code : engine_set_method(easy, r);
+  return code != CURLE_OK ? code : engine_set_method(t, r);
 }
 
 /* [-0, +1] Pushes a transfer, empty but owned by Lua. */
@@ -287,6 +290,25 @@ static bool engine_attach (struct engine *e, struct transfer *t) {
   return true;
 }
 
+/* Puts the token where the service wants it: behind the fields of a form, or in a header. */
+static void engine_authorise (struct transfer *t, struct request *r, const char *token,
+                              size_t length) {
+  const char *prefix = r->operation->authorization;
+  if (prefix == NULL) prefix = r->service->authorization;
+  if (prefix == NULL || prefix[0] == '\0') return;
+  request_note_secret(r, token, length);
+  if (r->service->form_token != NULL && r->body.length > 0) {
+    buffer_append(&t->form, r->body.data, r->body.length);
+    buffer_append_char(&t->form, '&');
+    buffer_append_string(&t->form, r->service->form_token);
+    buffer_append_char(&t->form, '=');
+    buffer_append_encoded(&t->form, token, length);
+    return;
+  }
+  buffer_append_string(&t->authorization, prefix);
+  buffer_append(&t->authorization, token, length);
+}
+
 /*
  * engine:submit(request, transport, timeout, token?) -> a transfer in flight. `timeout` is in
  * seconds; `token` is a string or a secret, sent as the service wants it.
@@ -305,12 +327,9 @@ static int engine_submit (lua_State *L) {
   int self = lua_gettop(L);
   t->limit = transport->max_response_bytes;
   t->repeatable = request_is_safe(r);
-  if (token != NULL && r->service->authorization != NULL) {
-    buffer_append_string(&t->authorization, r->service->authorization);
-    buffer_append(&t->authorization, token, length);
-    request_note_secret(r, token, length);
-    if (t->authorization.failed || r->secrets.failed) return luaL_error(L, "not enough memory");
-  }
+  if (token != NULL) engine_authorise(t, r, token, length);
+  if (t->authorization.failed || t->form.failed || r->secrets.failed)
+    return luaL_error(L, "not enough memory");
   if (!engine_set_headers(t, r)) return luaL_error(L, "more than %d headers", ENGINE_HEADERS);
   if (transport->max_connections != 0)
     curl_multi_setopt(e->multi, CURLMOPT_MAX_HOST_CONNECTIONS, transport->max_connections);
@@ -495,6 +514,7 @@ static int transfer__gc (lua_State *L) {
   t->easy = NULL;
   t->engine = NULL;
   buffer_free(&t->authorization);
+  buffer_free(&t->form);
   buffer_free(&t->head);
   buffer_free(&t->body);
   return 0;

@@ -26,7 +26,7 @@ struct transfer {
   size_t limit;
   CURLcode code;
   long status, proxy_status;
-  struct buffer authorization, head, body;
+  struct buffer authorization, form, head, body; /* form: the body, if it holds the token */
   struct curl_slist lines[ENGINE_HEADERS];
   char problem[CURL_ERROR_SIZE];
 };

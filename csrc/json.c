@@ -247,24 +247,36 @@ static const struct property *json_property (const struct property *p, const cha
   return NULL;
 }
 
-/* [-0, +0] Writes the value at the top, which is a secret if it is a string or a number. */
-static bool json_write_hidden (lua_State *L, struct json_writer *w, int depth) {
+/* [-0, +0] Writes the string or number at the index as a secret. */
+static bool json_write_hidden (lua_State *L, int index, struct json_writer *w) {
   char number[JSON_NUMBER];
   size_t length;
-  switch (lua_type(L, -1)) {
-  case LUA_TSTRING: {
-    const char *bytes = lua_tolstring(L, -1, &length);
+  if (lua_type(L, index) == LUA_TSTRING) {
+    const char *bytes = lua_tolstring(L, index, &length);
+    if (w->mask != NULL && strncmp(bytes, w->mask, strlen(w->mask)) == 0)
+      return json_fail(w, "is masked: give the secret itself");
     return json_write_secret(w, bytes, length);
   }
-  case LUA_TNUMBER:
-    if (!json_format_number(L, -1, number)) return json_fail(w, "is not a finite number");
-    if (w->shown) return json_write_string(w, SECRET_SHOWN, sizeof SECRET_SHOWN - 1);
-    secret_note(w->secrets, number, strlen(number));
-    buffer_append_string(w->out, number);
-    return true;
-  default:
-    return json_write_value(L, lua_gettop(L), w, depth, NULL);
-  }
+  if (!json_format_number(L, index, number)) return json_fail(w, "is not a finite number");
+  if (w->shown) return json_write_string(w, SECRET_SHOWN, sizeof SECRET_SHOWN - 1);
+  secret_note(w->secrets, number, strlen(number));
+  buffer_append_string(w->out, number);
+  return true;
+}
+
+/* [-0, +0] Writes the value at the top, that of the property `name`. */
+static bool json_write_property (lua_State *L, struct json_writer *w, int depth,
+                                 const struct property *p, const char *name, bool secure) {
+  int type = lua_type(L, -1), index = lua_gettop(L);
+  bool outside = w->in_secret_object;
+  if (w->secret_object != NULL && strcmp(name, w->secret_object) == 0)
+    w->in_secret_object = true;
+  bool hidden = (secure && strcmp(name, "value") == 0) || json_is_secret_name(w, name);
+  bool written = hidden && (type == LUA_TSTRING || type == LUA_TNUMBER)
+                     ? json_write_hidden(L, index, w)
+                     : json_write_value(L, index, w, depth, json_property(p, name));
+  w->in_secret_object = outside;
+  return written;
 }
 
 static bool json_write_object (lua_State *L, int index, struct json_writer *w, int depth,
@@ -279,12 +291,7 @@ static bool json_write_object (lua_State *L, int index, struct json_writer *w, i
     buffer_append_char(w->out, ':');
     lua_pushlstring(L, keys[i].bytes, keys[i].length);
     lua_rawget(L, index);
-    bool hidden = (secure && strcmp(keys[i].bytes, "value") == 0) ||
-                  json_is_secret_name(w, keys[i].bytes);
-    bool written =
-        hidden ? json_write_hidden(L, w, depth)
-               : json_write_value(L, lua_gettop(L), w, depth, json_property(p, keys[i].bytes));
-    if (!written) {
+    if (!json_write_property(L, w, depth, p, keys[i].bytes, secure)) {
       char step[64];
       snprintf(step, sizeof step, ".%.60s", keys[i].bytes);
       return json_fail_in(w, step);
@@ -338,10 +345,12 @@ static bool json_write_value (lua_State *L, int index, struct json_writer *w, in
   if (!lua_checkstack(L, 8)) return json_fail(w, "is too large for the Lua stack");
   switch (lua_type(L, index)) {
   case LUA_TSTRING:
+    if (w->in_secret_object) return json_write_hidden(L, index, w);
     bytes = lua_tolstring(L, index, &length);
     return json_write_string(w, bytes, length);
   case LUA_TNUMBER:
-    return json_write_number(L, index, w);
+    return w->in_secret_object ? json_write_hidden(L, index, w)
+                               : json_write_number(L, index, w);
   case LUA_TBOOLEAN:
     buffer_append_string(w->out, lua_toboolean(L, index) ? "true" : "false");
     return true;
@@ -640,13 +649,19 @@ static int json_buffer__gc (lua_State *L) {
   return 0;
 }
 
+/* [-0, +1] Pushes an empty buffer that Lua owns. */
+struct buffer *json_push_buffer (lua_State *L) {
+  struct buffer *b = lua_newuserdatauv(L, sizeof *b, 0);
+  memset(b, 0, sizeof *b);
+  luaL_setmetatable(L, BUFFER);
+  return b;
+}
+
 /* encode(value) -> text | nil, what is wrong with which part of it */
 static int json_encode (lua_State *L) {
   luaL_checkany(L, 1);
   lua_settop(L, 1);
-  struct buffer *out = lua_newuserdatauv(L, sizeof *out, 0);
-  memset(out, 0, sizeof *out);
-  luaL_setmetatable(L, BUFFER);
+  struct buffer *out = json_push_buffer(L);
   struct json_writer w = {.out = out};
   if (!json_write(L, 1, &w)) {
     lua_pushnil(L);

@@ -15,9 +15,12 @@ struct json_writer {
   struct buffer *secrets;          /* gets each secret that was written, ended by a NUL */
   const char *const *secret_names; /* properties whose strings are secrets, ended by NULL */
   const struct property *schema;   /* what is documented of the value; NULL: nothing */
-  bool shown;                      /* write <secret> in place of each secret */
-  bool misuse;                     /* failed on a type that JSON does not have */
-  char where[160];                 /* path of the value at fault: .policy.tags[3] */
+  const char *secret_object;       /* a property in which all is secret, or NULL */
+  const char *mask;                /* how a secret begins that is no longer one, or NULL */
+  bool in_secret_object;
+  bool shown;      /* write <secret> in place of each secret */
+  bool misuse;     /* failed on a type that JSON does not have */
+  char where[160]; /* path of the value at fault: .policy.tags[3] */
   char problem[80];
 };
 
@@ -26,6 +29,7 @@ bool json_read (lua_State *L, const char *bytes, size_t length);
 bool json_format_number (lua_State *L, int index, char text[JSON_NUMBER]);
 bool json_valid_utf8 (const char *bytes, size_t length, size_t *at);
 
+struct buffer *json_push_buffer (lua_State *L);
 int json_array (lua_State *L);
 void json_push_null (lua_State *L);
 bool json_is_null (lua_State *L, int index);

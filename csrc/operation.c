@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct service *const services[] = {&datafactory_service, &entra_service, NULL};
+static const struct service *const services[] = {&datafactory_service,  &entra_service,
+                                                 &vcenter_rest_service, &vcenter_api_service,
+                                                 &arcgis_service,       NULL};
 
 /* The service of that name, or NULL. */
 const struct service *operation_service (const char *name) {

@@ -15,6 +15,7 @@ enum place {
   IN_QUERY,  /* name=value behind the question mark */
   IN_HEADER, /* a header field */
   IN_BODY,   /* the whole JSON body */
+  IN_FIELD,  /* a property of a JSON object that is the body */
   IN_FORM    /* name=value in an application/x-www-form-urlencoded body */
 };
 
@@ -63,8 +64,13 @@ struct operation {
   const char *group; /* integration_runtimes */
   const char *name;  /* sync_credentials */
   const char *method;
-  const char *path;                          /* with {wire} where IN_PATH parameters go */
-  const char *query;                         /* always sent, already encoded; NULL: none */
+  const char *path;          /* with {wire} where IN_PATH parameters go */
+  const char *query;         /* always sent, already encoded; NULL: none */
+  const char *header;        /* always sent: "Name: value"; NULL: none */
+  const char *form;          /* the query's twin in a form body */
+  const char *wrapper;       /* the property that IN_FIELD parameters go under */
+  const char *result;        /* the property of the answer that is the result */
+  const char *authorization; /* the service's, where it differs; "": no token is sent */
   const struct parameter *const *parameters; /* ended by NULL */
   unsigned short success[5];                 /* statuses, ended by 0 */
   unsigned flags;                            /* of SAFE ... SECRET_RESULT */
@@ -73,26 +79,32 @@ struct operation {
   const char *summary;   /* one line */
 };
 
-/* Where a service's error document holds what; each is a dotted path, NULL where there is none.
- */
+/* Where a service's error document holds what: dotted paths, NULL where it does not. */
 struct error_shape {
-  const char *code, *message, *target, *details;
+  const char *code, *message, *target, *details; /* a number in a path is a position */
+  const char *only_if, *is; /* where `only_if` leads to the text `is`; NULL: in any case */
 };
 
 struct service {
-  const char *name;
+  const char *name; /* behind a slash which of its dialects this is: vcenter/rest */
   const struct operation *operations; /* sorted by group and name */
   size_t noperations;
   const struct error_shape *errors; /* tried in turn, ended by a NULL message */
+  bool errors_in_success;           /* an error may come with a status of success */
   const char *authorization;        /* what goes before the token: "Authorization: Bearer " */
+  const char *form_token;           /* name of the token in a form body; NULL: in a header */
   const char *request_id_header;    /* of the answer: what the vendor's support asks for */
-  const char
-      *client_request_id_header; /* of the request: an identifier made here; NULL: none */
+  const char *client_request_id_header; /* of the request: made here; NULL: none */
   const char *const *secret_properties; /* of JSON bodies, ended by NULL; NULL: none */
+  const char *secret_object;            /* a property of JSON bodies in which all is secret */
+  const char *mask;                     /* how a secret begins that the service has masked */
 };
 
 extern const struct service datafactory_service;
 extern const struct service entra_service;
+extern const struct service vcenter_rest_service;
+extern const struct service vcenter_api_service;
+extern const struct service arcgis_service;
 
 const struct service *operation_service (const char *name);
 const struct operation *operation_find (const struct service *service, const char *group,

@@ -16,6 +16,7 @@
 #define PATTERNS "cloudsync.patterns"
 
 #define MAX_CALLER_HEADERS 24
+#define MAX_FIELDS         16 /* properties of a body that are parameters */
 
 /* The arguments of an operation's function. */
 enum { ARG_TRANSPORT = 1, ARG_PARAMETERS, ARG_DEFAULTS, ARG_HEADERS, ARG_SHOWN, ARG_COUNT = 5 };
@@ -165,7 +166,7 @@ static bool request_check_string (lua_State *L, int index, const struct paramete
     return request_refuse(why, p, false, "%s is not valid UTF-8", p->name);
   for (size_t i = 0; i < length; i++) {
     unsigned char c = (unsigned char)text[i];
-    if (p->place != IN_FORM && (c < 0x20 || c == 0x7f))
+    if (p->place <= IN_HEADER && (c < 0x20 || c == 0x7f))
       return request_refuse(why, p, false, "%s has a control character in it", p->name);
     characters += (c & 0xc0) != 0x80;
   }
@@ -250,12 +251,46 @@ static bool request_build_path (lua_State *L, struct request *r, struct refusal 
   return true;
 }
 
-/* [-0, +0] Appends name=value for each parameter in that place; the first gets `separator`. */
+/* A writer of JSON that knows what is secret in the service's bodies. */
+static struct json_writer request_writer (struct request *r, struct buffer *out) {
+  return (struct json_writer){.out = out,
+                              .secrets = &r->secrets,
+                              .secret_names = r->service->secret_properties,
+                              .secret_object = r->service->secret_object,
+                              .mask = r->service->mask,
+                              .shown = r->shown};
+}
+
+/* [-1, +1] Replaces an object at the top by its JSON text. */
+static bool request_spell_object (lua_State *L, struct request *r, const struct parameter *p,
+                                  struct refusal *why) {
+  struct buffer *text = json_push_buffer(L);
+  struct json_writer w = request_writer(r, text);
+  if (!json_write(L, -2, &w))
+    return request_refuse(why, p, w.misuse, "%s%s %s", p->name, w.where, w.problem);
+  if (text->failed) luaL_error(L, "not enough memory");
+  lua_pushlstring(L, text->data, text->length);
+  lua_replace(L, -3);
+  lua_pop(L, 1);
+  return true;
+}
+
+/*
+ * [-0, +0] Appends the fixed pairs, which may be NULL, and name=value for each parameter in
+ * that place; the first of all gets `separator`.
+ */
 static bool request_build_pairs (lua_State *L, struct request *r, enum place place,
-                                 struct buffer *out, char separator, struct refusal *why) {
+                                 struct buffer *out, char separator, const char *fixed,
+                                 struct refusal *why) {
+  if (fixed != NULL) {
+    if (separator != '\0') buffer_append_char(out, separator);
+    buffer_append_string(out, fixed);
+    separator = '&';
+  }
   for (const struct parameter *const *p = r->operation->parameters; *p != NULL; p++) {
     if ((*p)->place != place) continue;
     if (!request_take(L, *p, why)) return false;
+    if (lua_istable(L, -1) && !request_spell_object(L, r, *p, why)) return false;
     if (!lua_isnil(L, -1)) {
       if (separator != '\0') buffer_append_char(out, separator);
       buffer_append_encoded(out, (*p)->wire, strlen((*p)->wire));
@@ -362,6 +397,8 @@ static bool request_build_headers (lua_State *L, struct request *r, struct refus
       lua_pop(L, 1);
     }
   }
+  if (r->operation->header != NULL)
+    buffer_append(&r->headers, r->operation->header, strlen(r->operation->header) + 1);
   for (const struct parameter *const *p = r->operation->parameters; *p != NULL; p++) {
     if ((*p)->place != IN_HEADER) continue;
     if (!request_take(L, *p, why)) return false;
@@ -402,6 +439,57 @@ static bool request_check_object (lua_State *L, int index, const struct property
   return true;
 }
 
+/* What the IN_FIELD parameters are as properties of an object, ended by a NULL name. */
+static void request_read_fields (const struct operation *operation,
+                                 struct property fields[MAX_FIELDS + 1]) {
+  size_t count = 0;
+  for (const struct parameter *const *p = operation->parameters; *p != NULL; p++)
+    if ((*p)->place == IN_FIELD && count < MAX_FIELDS)
+      fields[count++] = (struct property){
+          .name = (*p)->wire, .type = (*p)->type, .properties = (*p)->properties};
+  fields[count].name = NULL;
+}
+
+/*
+ * [-0, +0] Writes the JSON body whose properties are parameters, if any is given, under the
+ * operation's wrapper.
+ */
+static bool request_build_fields (lua_State *L, struct request *r, struct refusal *why) {
+  struct property fields[MAX_FIELDS + 1];
+  struct property schema = {.type = OBJECT, .properties = fields};
+  struct json_writer w = request_writer(r, &r->body);
+  bool given = false;
+  request_read_fields(r->operation, fields);
+  w.schema = &schema;
+  lua_newtable(L);
+  for (const struct parameter *const *p = r->operation->parameters; *p != NULL; p++) {
+    if ((*p)->place != IN_FIELD) continue;
+    if (!request_take(L, *p, why)) return false;
+    if (lua_istable(L, -1) &&
+        !request_check_object(L, lua_gettop(L), (*p)->properties, *p, (*p)->name, why))
+      return false;
+    given = given || !lua_isnil(L, -1);
+    lua_setfield(L, -2, (*p)->wire);
+  }
+  if (!given) {
+    lua_pop(L, 1);
+    return true;
+  }
+  const char *wrapper = r->operation->wrapper;
+  if (wrapper != NULL) {
+    buffer_append_string(&r->body, "{\"");
+    buffer_append_string(&r->body, wrapper);
+    buffer_append_string(&r->body, "\":");
+  }
+  if (!json_write(L, -1, &w))
+    return request_refuse(why, NULL, w.misuse, "%s %s", w.where + (w.where[0] == '.'),
+                          w.problem);
+  if (wrapper != NULL) buffer_append_char(&r->body, '}');
+  r->content_type = "application/json";
+  lua_pop(L, 1);
+  return true;
+}
+
 /* [-0, +0] Writes the JSON body, if the operation has one and it is given. */
 static bool request_build_json (lua_State *L, struct request *r, struct refusal *why) {
   for (const struct parameter *const *p = r->operation->parameters; *p != NULL; p++) {
@@ -409,11 +497,8 @@ static bool request_build_json (lua_State *L, struct request *r, struct refusal 
     if (!request_take(L, *p, why)) return false;
     if (!lua_isnil(L, -1)) {
       const struct property schema = {.type = (*p)->type, .properties = (*p)->properties};
-      struct json_writer w = {.out = &r->body,
-                              .schema = &schema,
-                              .secrets = &r->secrets,
-                              .secret_names = r->service->secret_properties,
-                              .shown = r->shown};
+      struct json_writer w = request_writer(r, &r->body);
+      w.schema = &schema;
       if ((*p)->type == OBJECT &&
           !request_check_object(L, lua_gettop(L), (*p)->properties, *p, (*p)->name, why))
         return false;
@@ -428,7 +513,8 @@ static bool request_build_json (lua_State *L, struct request *r, struct refusal 
 
 /* [-0, +0] Writes the form body, if the operation has one. */
 static bool request_build_form (lua_State *L, struct request *r, struct refusal *why) {
-  if (!request_build_pairs(L, r, IN_FORM, &r->body, '\0', why)) return false;
+  if (!request_build_pairs(L, r, IN_FORM, &r->body, '\0', r->operation->form, why))
+    return false;
   if (r->content_type == NULL && r->body.length > 0)
     r->content_type = "application/x-www-form-urlencoded";
   return true;
@@ -491,15 +577,10 @@ static int request_prepare (lua_State *L) {
   r->shown = lua_toboolean(L, ARG_SHOWN);
   request_identify(L, r);
   buffer_append_string(&r->url, t->endpoint);
-  bool built = request_check_names(L, operation, &why) && request_build_path(L, r, &why);
-  if (built && operation->query != NULL) {
-    buffer_append_char(&r->url, '?');
-    buffer_append_string(&r->url, operation->query);
-  }
-  built = built &&
-          request_build_pairs(L, r, IN_QUERY, &r->url, operation->query ? '&' : '?', &why) &&
-          request_build_headers(L, r, &why) && request_build_json(L, r, &why) &&
-          request_build_form(L, r, &why);
+  bool built = request_check_names(L, operation, &why) && request_build_path(L, r, &why) &&
+               request_build_pairs(L, r, IN_QUERY, &r->url, '?', operation->query, &why) &&
+               request_build_headers(L, r, &why) && request_build_json(L, r, &why) &&
+               request_build_fields(L, r, &why) && request_build_form(L, r, &why);
   if (!built) return request_push_refusal(L, &why);
   request_finish_headers(r);
   return request_check_memory(L, r);
@@ -562,12 +643,40 @@ static void request_show (lua_State *L, const struct request *r, const char *nam
   lua_setfield(L, -2, name);
 }
 
+/*
+ * link(service, group, name, transport, url) -> the request for what a link of that operation's
+ * answer leads to, in a process that does not have its request | nil if it leads to another
+ * origin
+ */
+int request_link (lua_State *L) {
+  size_t length;
+  const struct service *service = operation_service(luaL_checkstring(L, 1));
+  luaL_argcheck(L, service != NULL, 1, "no such service");
+  const struct operation *operation =
+      operation_find(service, luaL_checkstring(L, 2), luaL_checkstring(L, 3));
+  luaL_argcheck(L, operation != NULL, 3, "no such operation");
+  const struct transport *t = transport_check(L, 4);
+  const char *link = luaL_checklstring(L, 5, &length);
+  struct request *r = request_new(L, service, operation);
+  const char *url = transport_link(L, t, link, length);
+  if (url == NULL) {
+    lua_pushnil(L);
+    return 1;
+  }
+  buffer_append_string(&r->url, url);
+  lua_pop(L, 1);
+  r->method = "GET";
+  request_identify(L, r);
+  request_finish_headers(r);
+  return request_check_memory(L, r);
+}
+
 /* request:describe() -> {service, operation, method, url, headers, body}, without secrets */
 static int request_describe (lua_State *L) {
   const struct request *r = request_check(L, 1);
   lua_settop(L, 1);
   lua_createtable(L, 0, 6);
-  lua_pushstring(L, r->service->name);
+  lua_pushlstring(L, r->service->name, strcspn(r->service->name, "/"));
   lua_setfield(L, 2, "service");
   lua_pushfstring(L, "%s:%s", r->operation->group, r->operation->name);
   lua_setfield(L, 2, "operation");
@@ -598,6 +707,12 @@ static int request_lua_is_safe (lua_State *L) {
 /* request:is_pageable() -> whether the answer is a page of a list */
 static int request_is_pageable (lua_State *L) {
   lua_pushboolean(L, (request_check(L, 1)->operation->flags & PAGEABLE) != 0);
+  return 1;
+}
+
+/* request:is_long_running() -> whether the answer may come before the work is done */
+static int request_is_long_running (lua_State *L) {
+  lua_pushboolean(L, (request_check(L, 1)->operation->flags & LONG_RUNNING) != 0);
   return 1;
 }
 
@@ -640,6 +755,7 @@ static const luaL_Reg request_functions[] = {
     {"target", request_target},
     {"is_safe", request_lua_is_safe},
     {"is_pageable", request_is_pageable},
+    {"is_long_running", request_is_long_running},
     {"paging", request_paging},
     {"__gc", request__gc},
     {NULL, NULL},

@@ -23,6 +23,7 @@ struct request *request_check (lua_State *L, int index);
 bool request_is_safe (const struct request *r);
 void request_note_secret (struct request *r, const char *bytes, size_t length);
 int request_operation (lua_State *L);
+int request_link (lua_State *L);
 void request_register (lua_State *L);
 
 #endif

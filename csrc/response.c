@@ -4,6 +4,9 @@
 #include "request.h"
 #include "secret.h"
 
+#include <ctype.h>
+#include <stdlib.h>
+
 #define MAX_KEPT  2048            /* bytes of a body that is kept in an error */
 #define MAX_ERROR (1024UL * 1024) /* bytes of a body that is read as an error document */
 
@@ -76,7 +79,10 @@ static void response_push_path (lua_State *L, int index, const char *path) {
   lua_pushvalue(L, index);
   while (path != NULL && lua_istable(L, -1)) {
     size_t length = strcspn(path, ".");
-    lua_pushlstring(L, path, length);
+    if (isdigit((unsigned char)path[0]))
+      lua_pushinteger(L, strtol(path, NULL, 10));
+    else
+      lua_pushlstring(L, path, length);
     lua_rawget(L, -2);
     lua_remove(L, -2);
     path = path[length] == '.' ? path + length + 1 : NULL;
@@ -92,29 +98,45 @@ static void response_set_string (lua_State *L, int fields, const char *name,
   lua_setfield(L, fields, name);
 }
 
+/* [-0, +0] Whether the path leads to text, and to this one if it is given. */
+static bool response_is_text (lua_State *L, int document, const char *path,
+                              const char *wanted) {
+  response_push_path(L, document, path);
+  const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+  bool is = text != NULL && (wanted == NULL || strcmp(text, wanted) == 0);
+  lua_pop(L, 1);
+  return is;
+}
+
+/* [-0, +0] The shape of the service's errors that the document at index has, or NULL. */
+static const struct error_shape *response_shape (lua_State *L, const struct service *service,
+                                                 int document) {
+  for (const struct error_shape *s = service->errors; s->message != NULL; s++)
+    if ((response_is_text(L, document, s->message, NULL) ||
+         response_is_text(L, document, s->code, NULL)) &&
+        (s->only_if == NULL || response_is_text(L, document, s->only_if, s->is)))
+      return s;
+  return NULL;
+}
+
 /* [-0, +0] Copies what the service's error document, at index, says into the fields. */
 static void response_read_error (lua_State *L, const struct service *service, int document,
                                  int fields) {
-  for (const struct error_shape *s = service->errors; s->message != NULL; s++) {
-    const char *const paths[] = {s->code, s->message, s->target, s->details};
-    static const char *const names[] = {"code", "message", "target", "details"};
-    response_push_path(L, document, s->message);
-    bool fits = lua_type(L, -1) == LUA_TSTRING;
-    lua_pop(L, 1);
-    if (!fits) continue;
-    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
-      if (paths[i] == NULL) continue;
-      response_push_path(L, document, paths[i]);
-      /* a service may put anything anywhere; only details can be more than text */
-      int type = lua_type(L, -1);
-      if (type == LUA_TNUMBER) lua_tostring(L, -1);
-      if (type == LUA_TSTRING || type == LUA_TNUMBER ||
-          (paths[i] == s->details && type == LUA_TTABLE))
-        lua_setfield(L, fields, names[i]);
-      else
-        lua_pop(L, 1);
-    }
-    return;
+  const struct error_shape *s = response_shape(L, service, document);
+  if (s == NULL) return;
+  const char *const paths[] = {s->code, s->message, s->target, s->details};
+  static const char *const names[] = {"code", "message", "target", "details"};
+  for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+    if (paths[i] == NULL) continue;
+    response_push_path(L, document, paths[i]);
+    /* a service may put anything anywhere; only details can be more than text */
+    int type = lua_type(L, -1);
+    if (type == LUA_TNUMBER) lua_tostring(L, -1);
+    if (type == LUA_TSTRING || type == LUA_TNUMBER ||
+        (paths[i] == s->details && type == LUA_TTABLE))
+      lua_setfield(L, fields, names[i]);
+    else
+      lua_pop(L, 1);
   }
 }
 
@@ -196,7 +218,20 @@ static bool response_read_result (lua_State *L, const struct transfer *t,
     lua_pushboolean(L, true);
     return true;
   }
-  if (response_read_body(L, t)) return true;
+  if (response_read_body(L, t)) {
+    bool table = lua_istable(L, -1);
+    if (r->service->errors_in_success && table &&
+        response_shape(L, r->service, lua_gettop(L)) != NULL) {
+      response_redact(L, &r->secrets);
+      response_read_error(L, r->service, lua_gettop(L), fields);
+      return false;
+    }
+    if (r->operation->result != NULL && table) {
+      response_push_path(L, lua_gettop(L), r->operation->result);
+      lua_replace(L, -2);
+    }
+    return true;
+  }
   response_set_string(L, fields, "kind", "protocol");
   lua_pushfstring(L, "the answer is not JSON: %s", lua_tostring(L, -1));
   lua_setfield(L, fields, "message");

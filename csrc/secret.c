@@ -25,6 +25,15 @@ const char *secret_tolstring (lua_State *L, int index, size_t *length) {
                                            : secret_test(L, index, length);
 }
 
+/* [-0, +1] Pushes a secret of that length, all zeros. */
+static struct secret *secret_allocate (lua_State *L, size_t length) {
+  struct secret *self = lua_newuserdatauv(L, sizeof *self + length + 1, 0);
+  memset(self, 0, sizeof *self + length + 1);
+  luaL_setmetatable(L, SECRET);
+  self->length = length;
+  return self;
+}
+
 /* [-0, +1] secret(text) -> a secret; a secret is given back as it is. */
 int secret_new (lua_State *L) {
   size_t length;
@@ -34,11 +43,7 @@ int secret_new (lua_State *L) {
   }
   luaL_checktype(L, 1, LUA_TSTRING);
   const char *bytes = lua_tolstring(L, 1, &length);
-  struct secret *self = lua_newuserdatauv(L, sizeof *self + length + 1, 0);
-  self->length = 0;
-  luaL_setmetatable(L, SECRET);
-  memcpy(self->bytes, bytes, length + 1);
-  self->length = length;
+  memcpy(secret_allocate(L, length)->bytes, bytes, length);
   return 1;
 }
 
@@ -129,6 +134,33 @@ bool secret_is_token (const char *bytes, size_t length) {
   for (size_t i = 0; i < length; i++)
     if (bytes[i] <= 0x20 || bytes[i] >= 0x7f) return false;
   return length > 0;
+}
+
+/* [-0, +1] basic(user, password) -> user:password in Base64 (RFC 7617), a secret */
+int secret_basic (lua_State *L) {
+  static const char digits[] =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  size_t user_length = 0, length = 0;
+  const char *user = secret_tolstring(L, 1, &user_length);
+  const char *password = secret_tolstring(L, 2, &length);
+  luaL_argcheck(L, user != NULL && memchr(user, ':', user_length) == NULL, 1,
+                "a user name without a colon expected");
+  luaL_argcheck(L, password != NULL, 2, "a password expected");
+  size_t total = user_length + 1 + length;
+  struct secret *self = secret_allocate(L, (total + 2) / 3 * 4);
+  for (size_t i = 0, at = 0; i < total; i += 3) {
+    unsigned bits = 0;
+    for (size_t k = i; k < i + 3; k++) {
+      unsigned char c = k < user_length    ? (unsigned char)user[k]
+                        : k == user_length ? ':'
+                        : k < total        ? (unsigned char)password[k - user_length - 1]
+                                           : 0;
+      bits = bits << 8 | c;
+    }
+    for (size_t k = 0; k < 4; k++)
+      self->bytes[at++] = (char)(i + k > total ? '=' : digits[bits >> (18 - 6 * k) & 63]);
+  }
+  return 1;
 }
 
 /* secret:reveal() -> the text, as a Lua string that is no longer protected */

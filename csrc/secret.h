@@ -9,6 +9,7 @@
 
 void secret_register (lua_State *L);
 int secret_new (lua_State *L);
+int secret_basic (lua_State *L);
 void secret_note (struct buffer *secrets, const char *bytes, size_t length);
 void secret_push_redacted (lua_State *L, const struct buffer *secrets, const char *text,
                            size_t length, size_t most);

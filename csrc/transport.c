@@ -143,6 +143,7 @@ static void transport_read_strings (lua_State *L, struct transport *t, int kept)
       {"proxy", &t->proxy},
       {"user_agent", &t->user_agent},
       {"pinned_public_key", &t->pinned_public_key},
+      {"referer", &t->referer},
   };
   for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
     size_t length;
@@ -264,6 +265,7 @@ CURLcode transport_apply (const struct transport *t, CURL *easy) {
 #endif
   SET(CURLOPT_CONNECTTIMEOUT_MS, t->connect_timeout);
   SET(CURLOPT_USERAGENT, t->user_agent);
+  SET(CURLOPT_REFERER, t->referer);
   SET(CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)t->max_response_bytes);
   /* plain http to this machine must not leave it, whatever http_proxy says */
   if (t->plain && t->loopback)

@@ -18,7 +18,7 @@ struct transport {
   bool plain;           /* http, not https */
   bool loopback;
   const char *ca_file, *ca_path, *pinned_public_key, *client_cert, *client_key;
-  const char *proxy, *user_agent;
+  const char *proxy, *user_agent, *referer;
   bool insecure, allow_plain_http;
   long connect_timeout; /* ms */
   size_t max_response_bytes;

@@ -17,7 +17,7 @@ local OPTIONS = {
   endpoint = "any", connect_timeout = "any", ca_file = "any", ca_path = "any", insecure = "any",
   pinned_public_key = "any", client_cert = "any", client_key = "any", proxy = "any",
   max_response_bytes = "any", max_connections = "any", allow_plain_http = "any",
-  user_agent = "any",
+  user_agent = "any", referer = "any",
   timeout = "number", deadline = "number", retries = "number", on_event = "function",
 }
 
@@ -95,6 +95,7 @@ local function try(self, request, timeout, token)
   local ok, result = core.interpret(transfer, request)
   if ok then return result, transfer end
   local after = retry.after(transfer)
+  if self.classify then self.classify(result) end
   local failure = errors.of_call(result, after)
   if after then
     failure.message = ("%s (it asks to come back in %g s)"):format(failure.message, after)
@@ -141,6 +142,7 @@ function Client:send(request, options, deadline)
         status = transfer:status(), request_id = request_id, attempts = attempts,
         elapsed = core.now() - started, [TRANSFER] = transfer,
       }, Response)
+      if self.adapt then result = self.adapt(result, request) end
       return result, response
     end
     failed.request_id = request_id
@@ -149,7 +151,7 @@ function Client:send(request, options, deadline)
     emit(self, "response", request,
       { attempt = attempts, status = failure.status, request_id = request_id, err = failure })
     rejected = nil
-    if failed.status == 401 and token and not renewed then
+    if failed.kind == "auth" and token and not renewed then
       renewed, rejected, delay = true, token, 0
     end
     if not delay or core.now() + delay >= deadline then return nil, failure end
@@ -158,9 +160,9 @@ function Client:send(request, options, deadline)
   end
 end
 
-local function names_of(service, field, group)
+local function names_of(self, field, group)
   local names, seen = {}, {}
-  for _, operation in ipairs(core.operations(service)) do
+  for _, operation in ipairs(core.operations(self.dialect)) do
     local name = operation[field]
     if not seen[name] and (not group or operation.group == group) then
       names[#names + 1], seen[name] = name, true
@@ -169,10 +171,10 @@ local function names_of(service, field, group)
   return names
 end
 
-local function parameters_of(service, subject)
+local function parameters_of(self, subject)
   local names = {}
-  for _, operation in ipairs(core.operations(service)) do
-    if subject == ("%s %s:%s"):format(service, operation.group, operation.name) then
+  for _, operation in ipairs(core.operations(self.dialect)) do
+    if subject == ("%s %s:%s"):format(self.service, operation.group, operation.name) then
       for i, parameter in ipairs(operation.parameters) do names[i] = parameter.name end
     end
   end
@@ -189,7 +191,7 @@ local function call(self, subject, prepare, parameters, options)
   local request, reason, parameter, mistake =
     prepare(self.transport, parameters, self.defaults, options.headers, options.dry_run)
   if mistake then
-    local hint = mistake == "unknown" and suggest(parameter, parameters_of(self.service, subject))
+    local hint = mistake == "unknown" and suggest(parameter, parameters_of(self, subject))
     error(("%s: %s%s"):format(subject, reason, hint or ""), 3)
   end
   if not request then
@@ -200,7 +202,11 @@ local function call(self, subject, prepare, parameters, options)
   end
   if options.dry_run then return request:describe() end
   if request:is_pageable() then return pager.new(self, request, options) end
-  return self:send(request, options)
+  local result, response = self:send(request, options)
+  if result ~= nil and self.start_poller and request:is_long_running() then
+    return self.start_poller(self, request, result, response), response
+  end
+  return result, response
 end
 
 local OWNER, NAME = {}, {} -- keys of groups that no operation can have
@@ -210,14 +216,20 @@ local Group = {}
 -- An operation becomes a method when it is first used.
 function Group:__index(name)
   local owner, group = rawget(self, OWNER), rawget(self, NAME)
-  local prepare = core.operation(owner.service, group, tostring(name))
+  local dialect = owner.dialect
+  local prepare = core.operation(dialect, group, tostring(name))
   if not prepare then
     error(("%s %s has no operation '%s'%s"):format(owner.service, group, tostring(name),
-      suggest(tostring(name), names_of(owner.service, "name", group))), 2)
+      suggest(tostring(name), names_of(owner, "name", group))), 2)
   end
   local subject = ("%s %s:%s"):format(owner.service, group, name)
   local function method(receiver, parameters, options)
     if receiver ~= self then error(subject .. ": call it with a colon", 2) end
+    if owner.find_dialect then owner:find_dialect() end
+    if dialect ~= owner.dialect then
+      dialect = owner.dialect
+      prepare = core.operation(dialect, group, name)
+    end
     -- not a tail call: errors name the line above this frame
     local result, response = call(owner, subject, prepare, parameters, options)
     return result, response
@@ -227,11 +239,11 @@ function Group:__index(name)
 end
 
 function Client:__index(name)
-  if Client[name] then return Client[name] end
-  local service = rawget(self, "service")
-  if type(name) ~= "string" or not core.has_group(service, name) then
-    error(("%s has no group '%s'%s"):format(service, tostring(name),
-      suggest(tostring(name), names_of(service, "group"))), 2)
+  local method = Client[name] or rawget(self, "methods")[name]
+  if method then return method end
+  if type(name) ~= "string" or not core.has_group(rawget(self, "dialect"), name) then
+    error(("%s has no group '%s'%s"):format(rawget(self, "service"), tostring(name),
+      suggest(tostring(name), names_of(self, "group"))), 2)
   end
   local group = setmetatable({ [OWNER] = self, [NAME] = name }, Group)
   rawset(self, name, group)
@@ -239,10 +251,19 @@ function Client:__index(name)
 end
 
 --- Makes a client of a service.
--- @tparam table spec `service`, its name; `subject`, how messages call it; `options`, the names and
---   types of its own options; `parameters`, the names of options that are defaults for parameters;
---   `endpoint`, where none is given; `authorise(client, rejected, deadline)`, which returns a token
---   or nil and an error
+-- @tparam table spec what is the service's own:
+--
+--   - `service`, its name; `subject`, how messages call it, if differently
+--   - `options`, the names and types of its options; `parameters`, those that are defaults for
+--     parameters; `endpoint`, where none is given
+--   - `authorise(client, rejected, deadline)`, which returns a token or nil and an error
+--   - `dialect`, which descriptors it has; `find_dialect(client)`, which may change that before a
+--     call
+--   - `classify(fields)`, which may set `kind` and `outcome` of a failure
+--   - `adapt(result, request)`, which may change a result
+--   - `pollers`, what the kinds of long work look at (see `cloudsync.poller`);
+--     `start_poller(client, request, result, response)`, which makes one of an operation's answer
+--   - `methods`, what the client has beside its groups
 -- @tparam table options the user's
 function client.new(spec, options)
   local known, transport = {}, {}
@@ -264,7 +285,11 @@ function client.new(spec, options)
   return setmetatable({
     service = spec.service, options = settings, transport = result, defaults = defaults,
     authorise = spec.authorise or false,
-    request_id_header = core.request_id_header(spec.service),
+    request_id_header = core.request_id_header(spec.dialect or spec.service) or "",
+    dialect = spec.dialect or spec.service, find_dialect = spec.find_dialect or false,
+    classify = spec.classify or false, adapt = spec.adapt or false,
+    pollers = spec.pollers or NONE, methods = spec.methods or NONE,
+    start_poller = spec.start_poller or false,
   }, Client)
 end
 

@@ -1,8 +1,10 @@
 --- Azure Data Factory, api-version 2018-06-01: one function for each operation.
 --
 -- See the [REST reference](https://learn.microsoft.com/rest/api/datafactory/).
+local arm_operation = require "cloudsync.azure.arm_operation"
 local client = require "cloudsync.client"
 local clouds = require "cloudsync.azure.clouds"
+local poller = require "cloudsync.poller"
 local suggest = require "cloudsync.suggest"
 
 local datafactory = {}
@@ -10,6 +12,14 @@ local datafactory = {}
 local function authorise(self, rejected, deadline)
   local scope = clouds[self.options.cloud or "public"].scope
   return self.options.credential:get_token(scope, { rejected = rejected, deadline = deadline })
+end
+
+local methods = {}
+
+--- Goes on with long work that another process, or an earlier one, has begun.
+-- @tparam string token of a poller
+function methods.poller(self, token)
+  return poller.resume(self, token)
 end
 
 --- Makes a client.
@@ -34,7 +44,8 @@ function datafactory.new(options)
       resourceGroupName = "string", factoryName = "string" },
     parameters = { "subscriptionId", "resourceGroupName", "factoryName" },
     endpoint = cloud.endpoint,
-    authorise = authorise,
+    authorise = authorise, pollers = { operation = arm_operation.look },
+    start_poller = arm_operation.start, methods = methods,
   }, options)
   return made
 end

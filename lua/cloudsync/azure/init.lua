@@ -10,7 +10,7 @@ local clouds = require "cloudsync.azure.clouds"
 local core = require "cloudsync.core"
 local errors = require "cloudsync.error"
 local suggest = require "cloudsync.suggest"
-local token_cache = require "cloudsync.azure.token_cache"
+local token_cache = require "cloudsync.token_cache"
 
 local credentials = {}
 

@@ -13,8 +13,9 @@ local token_cache = {}
 
 --- @tparam function fetch called with a scope and a deadline; returns a token and its life in
 --   seconds, or nil and an error
-function token_cache.new(fetch)
-  return setmetatable({ fetch = fetch, entries = {} }, TokenCache)
+-- @tparam ?boolean once whether a refused sign-in is never tried again: accounts get locked
+function token_cache.new(fetch, once)
+  return setmetatable({ fetch = fetch, once = once, entries = {} }, TokenCache)
 end
 
 -- Fetches a token for all who wait. Returns it, or nil and an error.
@@ -33,7 +34,8 @@ local function refresh(self, entry, scope, deadline)
     failure = ok and life or errors.new { kind = "auth", message = tostring(token) }
     -- one caller's short deadline is not the others' failure
     local own = failure.kind == "timeout" and deadline and now >= deadline
-    entry.failure, entry.failed_until = failure, own and now or now + FAILURE_LIFE
+    local life_of_failure = self.once and failure.kind == "auth" and math.huge or FAILURE_LIFE
+    entry.failure, entry.failed_until = failure, own and now or now + life_of_failure
   end
   event:set()
   return not failure and token or nil, failure
@@ -66,6 +68,13 @@ function TokenCache:get(scope, rejected, deadline)
       }
     end
   end
+end
+
+--- Forgets what is kept, and returns the token that was.
+function TokenCache:drop(scope)
+  local entry = self.entries[scope]
+  self.entries[scope] = nil
+  return entry and entry.token
 end
 
 return token_cache

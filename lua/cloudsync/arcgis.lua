@@ -1,0 +1,187 @@
+--- ArcGIS Server's administrator API: cloud providers and services, their credentials, jobs.
+--
+-- A token is fetched with the user name and password, from the server or its portal, renewed when it
+-- is refused, and never asked for again after a refusal: accounts lock after five. See the
+-- [reference](https://developers.arcgis.com/rest/enterprise-administration/server/cloud).
+local client = require "cloudsync.client"
+local core = require "cloudsync.core"
+local errors = require "cloudsync.error"
+local poller = require "cloudsync.poller"
+local token_cache = require "cloudsync.token_cache"
+
+local arcgis = {}
+
+local DEFAULT_LIFE = 3600 -- s, where the answer does not tell
+
+-- Codes that are no HTTP statuses. The others are, but in an answer with status 200.
+local KINDS = { [498] = "auth", [499] = "auth" }
+
+local function classify(fields)
+  local code = tonumber(fields.code)
+  if not fields.status or not code or code < 400 then return end
+  if fields.status == 200 then fields.status = code end
+  fields.kind = KINDS[code]
+end
+
+-- Whom a token is bound to.
+local function binding_of(options)
+  if options.referer then return { client = "referer", referer = options.referer } end
+  if options.ip then return { client = "ip", ip = options.ip } end
+  return { client = "requestip" }
+end
+
+-- A client of the place that gives tokens: the server itself, or its portal.
+local function issuer_of(self)
+  local transport = {}
+  for name, value in pairs(self.options) do transport[name] = value end
+  for name in pairs(self.own_options) do transport[name] = nil end
+  transport.endpoint = self.options.portal or self.options.endpoint
+  return client.new({ service = "arcgis", options = {}, classify = classify }, transport)
+end
+
+local function fetch_token(self, deadline)
+  local options, issuer = self.options, issuer_of(self)
+  local group = options.portal and issuer.portal_tokens or issuer.tokens
+  local form = binding_of(options)
+  form.username, form.password = options.username, options.password
+  form.expiration = options.expiration
+  local allowed = deadline and deadline < math.huge and math.max(0, deadline - core.now()) or nil
+  local answer, err = group:generate(form, { deadline = allowed })
+  local token = type(answer) == "table" and answer.token
+  if not core.is_token(token) then
+    if err and err.outcome == "rejected" then err.kind = "auth" end
+    return nil, err or errors.new { kind = "protocol", message = "the answer holds no token" }
+  end
+  local expires = tonumber(answer.expires)
+  return core.secret(token), expires and expires / 1000 - os.time() or DEFAULT_LIFE
+end
+
+local function authorise(self, rejected, deadline)
+  if self.options.token then return self.options.token end
+  return self.tokens_cache:get("token", rejected, deadline)
+end
+
+local SUCCESS = { COMPLETED = true, SUCCEEDED = true, SUCCESS = true, ESRIJOBSUCCEEDED = true }
+local FAILURE = { FAILED = true, CANCELLED = true, ["TIMED OUT"] = true, TIMED_OUT = true,
+  ESRIJOBFAILED = true, ESRIJOBTIMEDOUT = true, ESRIJOBCANCELLED = true }
+
+-- An error inside of a job that says it is completed, or nil.
+local function hidden_error(job)
+  for _, name in ipairs { "operationResponse", "result" } do
+    local inner = job[name]
+    if type(inner) == "table" and (inner.status == "error" or inner.status == "failed"
+      or type(inner.error) == "table") then
+      return inner
+    end
+  end
+end
+
+-- What a failed job says.
+local function complaint_of(job)
+  local inner = hidden_error(job) or job
+  local messages = inner.messages or (type(inner.error) == "table" and { inner.error.message })
+    or job.messages or (type(job.result) == "string" and { job.result })
+  if type(messages) == "table" and type(messages[1]) == "string" then return messages[1] end
+  return "the server does not say why"
+end
+
+-- Where jobs are differs from edition to edition: after one miss the other place is remembered.
+local function get_job(self, id, options)
+  local job, err = self[self.jobs_group].get(self[self.jobs_group], { jobID = id }, options)
+  if job == nil and err.kind == "not_found" and not self.jobs_known then
+    local other = self.jobs_group == "jobs" and "system_jobs" or "jobs"
+    local found, again = self[other].get(self[other], { jobID = id }, options)
+    if found == nil then return nil, again end
+    job, self.jobs_group = found, other
+  end
+  self.jobs_known = self.jobs_known or job ~= nil
+  return job, err
+end
+
+local function look_at_job(self, state, options)
+  local job, err = get_job(self, state.job, options)
+  if job == nil then return nil, err end
+  local status = tostring(type(job) == "table" and (job.status or job.jobStatus)):upper()
+  if SUCCESS[status] and not hidden_error(job) then
+    return { done = true, status = job, result = job }
+  end
+  if not SUCCESS[status] and not FAILURE[status] then return { done = false, status = job } end
+  return { done = true, status = job, err = errors.new {
+    kind = "job", service = "arcgis", operation = "jobs:get", outcome = "rejected",
+    code = job.status, target = state.job, details = job, retryable = false,
+    message = "the job failed: " .. complaint_of(job),
+  } }
+end
+
+local methods = {}
+
+--- Goes on with a job, in this or in another process.
+-- @tparam string token of a poller
+function methods.poller(self, token)
+  return poller.resume(self, token)
+end
+
+--- A poller of a job.
+-- @tparam string id of the job
+function methods.job_poller(self, id)
+  return poller.new(self, "job", { job = id })
+end
+
+local OWN_OPTIONS = { username = "string", password = "text", token = "text", ip = "string",
+  expiration = "number", portal = "string", jobs_path = "string" }
+
+local JOBS_GROUPS = { jobs = "jobs", ["system/jobs"] = "system_jobs" }
+
+--- Makes a client.
+-- @tparam table options `endpoint` (the admin root, "https://gis.example.com/server/admin"),
+--   `username` and `password`, or `token`; `referer` or `ip`, that tokens are bound to (the address
+--   of the request); `expiration`, in minutes; `portal`, the address of a portal that gives the
+--   tokens ("https://gis.example.com/portal"); `jobs_path` ("jobs" or "system/jobs"); and what every
+--   client takes
+function arcgis.new(options)
+  if type(options) ~= "table" then error("arcgis: options must be a table", 2) end
+  local jobs_path = options.jobs_path or "jobs"
+  if not JOBS_GROUPS[jobs_path] then
+    error('arcgis: option \'jobs_path\' must be "jobs" or "system/jobs"', 2)
+  end
+  local settings = {}
+  for name, value in pairs(options) do settings[name] = value end
+  if options.portal and not options.referer then settings.referer = options.endpoint end
+  local made = client.new({
+    service = "arcgis", options = OWN_OPTIONS, authorise = authorise, classify = classify,
+    pollers = { job = look_at_job }, methods = methods,
+  }, settings)
+  if not options.token and not (options.username and options.password) then
+    error("arcgis: username and password are missing, or a token", 2)
+  end
+  made.own_options, made.jobs_group, made.jobs_known = OWN_OPTIONS, JOBS_GROUPS[jobs_path], false
+  made.tokens_cache = token_cache.new(function(_, deadline)
+    return fetch_token(made, deadline)
+  end, true)
+  return made
+end
+
+local function constructor(kind, names)
+  return function(fields)
+    local secret = {}
+    for _, name in ipairs(names) do
+      if type(fields) ~= "table" or fields[name] == nil then
+        error(("arcgis credential: %s is missing"):format(name), 2)
+      end
+      secret[name] = fields[name]
+    end
+    return { type = kind, secret = secret }
+  end
+end
+
+--- Credentials by their documented types; any other table is a credential too.
+arcgis.access_key = constructor("ACCESS-KEY", { "accessKey", "secretKey" })
+arcgis.storage_account_key =
+  constructor("STORAGE-ACCOUNT-KEY", { "storageAccountName", "storageAccountKey" })
+arcgis.service_principal =
+  constructor("SERVICE-PRINCIPAL", { "tenantId", "clientId", "clientSecret" })
+arcgis.cosmosdb_account_key = constructor("COSMOSDB-ACCOUNT-KEY", { "accountName", "accountKey" })
+arcgis.servicebus_access_key =
+  constructor("SERVICEBUS-ACCESS-KEY", { "sharedAccessKeyName", "sharedAccessKey" })
+
+return arcgis
