@@ -22,7 +22,7 @@ LIBS = $(shell $(PKG_CONFIG) --libs libcurl 2>/dev/null || echo -lcurl) -lpthrea
 
 SOURCES = $(wildcard csrc/*.c csrc/operations/*.c)
 HEADERS = $(wildcard csrc/*.h)
-LUA_FILES = $(wildcard bin/* bench/*.lua tools/*.lua) lua spec
+LUA_FILES = $(wildcard bin/* bench/*.lua tools/*.lua) examples lua spec
 
 INCLUDES_lua5.4 := $(shell $(PKG_CONFIG) --cflags lua5.4 2>/dev/null)
 INCLUDES_luajit := $(shell $(PKG_CONFIG) --cflags luajit 2>/dev/null)

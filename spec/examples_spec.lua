@@ -7,8 +7,8 @@ local function run(script, variables)
   for name, value in support.sorted(variables) do
     command[#command + 1] = ('%s="%s"'):format(name, value)
   end
-  command[#command + 1] = ('CA_FILE="$CLOUDSYNC_SIM_CA_FILE" %s examples/scripts/%s >%s 2>&1'):format(
-    arg[-1], script, output)
+  command[#command + 1] = [[CA_FILE="$CLOUDSYNC_SIM_CA_FILE"]]
+  command[#command + 1] = ("%s examples/scripts/%s >%s 2>&1"):format(arg[-1], script, output)
   local ok, _, code = os.execute(table.concat(command, " "))
   local file = assert(io.open(output))
   local text = file:read "*a"

@@ -19,7 +19,8 @@ local job, err, id = add_credential(gis, {
   },
 })
 if not job then
-  io.stderr:write(tostring(err), id and "\nWait for it again with resume = '" .. id .. "'\n" or "\n")
+  io.stderr:write(tostring(err), "\n")
+  if id then io.stderr:write("Wait for it again with resume = '", id, "'\n") end
   os.exit(1)
 end
 print(job.jobid, job.status)
