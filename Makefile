@@ -20,6 +20,9 @@ ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -fPIC -fvisibility=hidden $(WARNINGS) $(CFLA
 	$(shell $(PKG_CONFIG) --cflags libcurl 2>/dev/null)
 LIBS = $(shell $(PKG_CONFIG) --libs libcurl 2>/dev/null || echo -lcurl) -lpthread
 
+# LuaJIT unloads modules while it closes a state, and calls finalizers after that.
+KEEP_LOADED = -Wl,-z,nodelete
+
 SOURCES = $(wildcard csrc/*.c csrc/operations/*.c)
 HEADERS = $(wildcard csrc/*.h)
 LUA_FILES = $(wildcard bin/* bench/*.lua tools/*.lua) examples lua spec
@@ -45,7 +48,7 @@ $$(BUILD)/$(1)/objects/%.o: csrc/%.c $$(HEADERS) Makefile
 $$(BUILD)/$(1)/cloudsync/core.so: $$(OBJECTS_$(1))
 	@mkdir -p $$(@D)
 	@echo "CC $$@"
-	@$$(CC) $$(ALL_CFLAGS) $$(LDFLAGS) -shared -o $$@ $$^ $$(LIBS)
+	@$$(CC) $$(ALL_CFLAGS) $$(LDFLAGS) $$(KEEP_LOADED) -shared -o $$@ $$^ $$(LIBS)
 $$(BUILD)/$(1)/process.so: spec/process.c csrc/compat.h Makefile
 	@mkdir -p $$(@D)
 	@echo "CC $$@"

@@ -3,6 +3,7 @@
 -- A token is fetched with the user name and password, from the server or its portal, renewed when it
 -- is refused, and never asked for again after a refusal: accounts lock after five. See the
 -- [reference](https://developers.arcgis.com/rest/enterprise-administration/server/cloud).
+local check = require "cloudsync.options".check
 local client = require "cloudsync.client"
 local core = require "cloudsync.core"
 local errors = require "cloudsync.error"
@@ -161,27 +162,55 @@ function arcgis.new(options)
   return made
 end
 
-local function constructor(kind, names)
+-- Makes the constructor of a documented type: the fields of its secret, and what is beside that.
+local function constructor(kind, names, beside)
   return function(fields)
-    local secret = {}
+    fields = fields or {}
+    local known, credential = { [beside or ""] = "string" }, { type = kind }
+    for _, name in ipairs(names) do known[name] = "text" end
+    check(fields, known, "arcgis credential " .. kind, 2)
     for _, name in ipairs(names) do
-      if type(fields) ~= "table" or fields[name] == nil then
-        error(("arcgis credential: %s is missing"):format(name), 2)
+      if fields[name] == nil then
+        error(("arcgis credential %s: %s is missing"):format(kind, name), 2)
       end
-      secret[name] = fields[name]
+      credential.secret = credential.secret or {}
+      credential.secret[name] = fields[name]
     end
-    return { type = kind, secret = secret }
+    if beside then credential[beside] = fields[beside] end
+    return credential
   end
 end
 
---- Credentials by their documented types; any other table is a credential too.
+--- Credentials by their documented types, made of a table with the fields of their secret; any other
+-- table is a credential too.
+
+--- An access key of AWS: `accessKey`, `secretKey`.
 arcgis.access_key = constructor("ACCESS-KEY", { "accessKey", "secretKey" })
+
+--- The role of an AWS instance; it has no secret.
+arcgis.iam_role = constructor("IAM-ROLE", {})
+
+--- A key of an Azure storage account: `storageAccountName`, `storageAccountKey`.
 arcgis.storage_account_key =
   constructor("STORAGE-ACCOUNT-KEY", { "storageAccountName", "storageAccountKey" })
+
+--- A managed identity of Azure: `managedIdentityClientId`.
+arcgis.user_assigned_identity =
+  constructor("USER-ASSIGNED-IDENTITY", { "managedIdentityClientId" })
+
+--- A service principal of Azure: `tenantId`, `clientId`, `clientSecret`, and `authorityHost`, which
+-- may be left out.
 arcgis.service_principal =
-  constructor("SERVICE-PRINCIPAL", { "tenantId", "clientId", "clientSecret" })
+  constructor("SERVICE-PRINCIPAL", { "tenantId", "clientId", "clientSecret" }, "authorityHost")
+
+--- A key of a Cosmos DB account: `accountName`, `accountKey`.
 arcgis.cosmosdb_account_key = constructor("COSMOSDB-ACCOUNT-KEY", { "accountName", "accountKey" })
+
+--- A key of a Service Bus: `sharedAccessKeyName`, `sharedAccessKey`.
 arcgis.servicebus_access_key =
   constructor("SERVICEBUS-ACCESS-KEY", { "sharedAccessKeyName", "sharedAccessKey" })
+
+--- HMAC keys of Google Cloud Storage: `accessKey`, `secretKey`.
+arcgis.hmac_keys = constructor("HMAC-KEYS", { "accessKey", "secretKey" })
 
 return arcgis

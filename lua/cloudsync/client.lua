@@ -67,9 +67,9 @@ local NO_TOKEN = "the credential gave something that is no token: a line break o
   .. "character that no header can hold, nothing, or no text"
 
 -- The token for a try: nil where the service needs none, false and an error where there is none.
-local function take_token(self, rejected, deadline)
+local function take_token(self, rejected, deadline, request)
   if not self.authorise then return nil end
-  local ok, token, err = pcall(self.authorise, self, rejected, deadline)
+  local ok, token, err = pcall(self.authorise, self, rejected, deadline, request)
   if ok and core.is_token(token) then return token end
   local why = ok and (token and NO_TOKEN or err or "the credential gave no token") or token
   return false, errors.is(why) and why or { kind = "auth", message = tostring(why) }
@@ -126,7 +126,7 @@ function Client:send(request, options, deadline)
   local retries = options.retries or self.options.retries
   local attempts, renewed, rejected, failure = 0, false, nil, nil
   while true do
-    local token, err = take_token(self, rejected, deadline)
+    local token, err = take_token(self, rejected, deadline, request)
     if token == false then return nil, without_token(self, err, request, failure) end
     if rejected and token == rejected then return nil, failure end
     local left = deadline - core.now()
@@ -143,6 +143,7 @@ function Client:send(request, options, deadline)
         elapsed = core.now() - started, [TRANSFER] = transfer,
       }, Response)
       if self.adapt then result = self.adapt(result, request) end
+      if result == nil then result = core.null end
       return result, response
     end
     failed.request_id = request_id
@@ -225,7 +226,9 @@ function Group:__index(name)
   local subject = ("%s %s:%s"):format(owner.service, group, name)
   local function method(receiver, parameters, options)
     if receiver ~= self then error(subject .. ": call it with a colon", 2) end
-    if owner.find_dialect then owner:find_dialect() end
+    local unknown = owner.find_dialect and not (type(options) == "table" and options.dry_run)
+      and owner:find_dialect()
+    if unknown then return nil, unknown end
     if dialect ~= owner.dialect then
       dialect = owner.dialect
       prepare = core.operation(dialect, group, name)
@@ -256,9 +259,9 @@ end
 --   - `service`, its name; `subject`, how messages call it, if differently
 --   - `options`, the names and types of its options; `parameters`, those that are defaults for
 --     parameters; `endpoint`, where none is given
---   - `authorise(client, rejected, deadline)`, which returns a token or nil and an error
+--   - `authorise(client, rejected, deadline, request)`, which returns a token or nil and an error
 --   - `dialect`, which descriptors it has; `find_dialect(client)`, which may change that before a
---     call
+--     call, or returns an error
 --   - `classify(fields)`, which may set `kind` and `outcome` of a failure
 --   - `adapt(result, request)`, which may change a result
 --   - `pollers`, what the kinds of long work look at (see `cloudsync.poller`);

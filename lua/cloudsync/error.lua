@@ -60,7 +60,9 @@ function errors.of_call(fields, retry_after)
   local hundred = status and math.floor(status / 100)
   fields.kind = fields.kind or KIND_BY_STATUS[status] or KIND_BY_HUNDRED[hundred] or "protocol"
   fields.message = fields.message or MESSAGES[hundred] or "the service answered with this status"
-  if not status then
+  if fields.outcome then
+    return errors.new(fields) -- the service's own words tell
+  elseif not status then
     fields.outcome = fields.sent and "unknown" or "not_sent"
   elseif REJECTED_BY_HUNDRED[hundred] and status ~= 408 or status == 503 and retry_after then
     fields.outcome = "rejected"

@@ -5,6 +5,7 @@
 -- [reference](https://developer.broadcom.com/xapis/vsphere-automation-api/v7.0U2/vcenter/hvc/).
 local client = require "cloudsync.client"
 local core = require "cloudsync.core"
+local driver = require "cloudsync.driver"
 local errors = require "cloudsync.error"
 local poller = require "cloudsync.poller"
 local token_cache = require "cloudsync.token_cache"
@@ -34,12 +35,17 @@ local MAY_HAVE_HAPPENED = { service = true, timeout = true, cancelled = true }
 local NOT_OFFERED = "this vCenter does not offer the operation: hybrid linked mode's sync is gone "
   .. "since 8.0 U1, all of it since 9.1"
 
--- Whether a 404 is about the operation, not about what it was to work on.
+-- Whether a 404 is about the operation, not about what it was to work on: by the ids of its messages
+-- where its type does not tell.
 local function is_not_offered(fields, name)
-  local id = tostring(fields.code) .. " " .. tostring(fields.message)
-  return fields.status == 404
-    and (name ~= "not_found" or id:find("httpNotFound", 1, true) ~= nil
-      or id:find("operationsForUrlNotFound", 1, true) ~= nil)
+  if fields.status ~= 404 then return false end
+  local ids = { tostring(fields.code) }
+  for _, message in ipairs(type(fields.details) == "table" and fields.details or {}) do
+    ids[#ids + 1] = type(message) == "table" and tostring(message.id) or nil
+  end
+  local said = table.concat(ids, " ")
+  return name ~= "not_found" or said:find("httpNotFound", 1, true) ~= nil
+    or said:find("operationsForUrlNotFound", 1, true) ~= nil
 end
 
 local function classify(fields)
@@ -88,13 +94,28 @@ local function without_session(self, authorise)
     authorise = authorise, classify = classify }, transport)
 end
 
--- One safe request tells which base there is; the answer to it does not matter.
-local function find_dialect(self)
-  if self.found or self.options.api ~= "auto" then return end
+-- One safe request tells which base hybrid linked mode is on, whatever its answer is otherwise.
+local function probe(self)
   local _, err = without_session(self).links:list()
-  if err and not err.status then return end
+  if err and not err.status then return err end
   if err and err.status == 404 then self.dialect = DIALECTS.rest end
   self.found = true
+end
+
+-- Probes once for all calls that wait for it.
+local function find_dialect(self)
+  if self.options.api ~= "auto" then return end
+  while not self.found do
+    if not self.probing then
+      self.probing = driver.current().event()
+      local ok, err = pcall(probe, self)
+      self.probing:set()
+      self.probing = false
+      if not ok then error(err, 0) end
+      return err
+    end
+    self.probing:wait()
+  end
 end
 
 -- An object that calls `fn` when it is collected.
@@ -126,14 +147,19 @@ local function open_session(self, deadline)
   local allowed = deadline and deadline < math.huge and math.max(0, deadline - core.now()) or nil
   local id, err = login.session:create(nil, { deadline = allowed })
   if type(id) ~= "string" or not core.is_token(id) then
-    return nil, err or errors.new { kind = "protocol", message = "the login gave no session" }
+    return nil, errors.is(err) and err
+      or errors.new { kind = "protocol", message = "the login gave no session" }
   end
   id = core.secret(id)
+  if self.guarded then self.guarded.id = nil end
   self.guarded = new_session_guard(self, id)
   return id, math.huge
 end
 
-local function authorise(self, rejected, deadline)
+local function authorise(self, rejected, deadline, request)
+  if request:name() == "session:create" then
+    return core.basic(self.options.username, self.options.password)
+  end
   return self.sessions:get("session", rejected, deadline)
 end
 
@@ -158,31 +184,52 @@ function methods.poller(self, token)
 end
 
 --- A poller of a provider's sync.
--- @tparam table state `link`, `provider`, and `before`, the time of the last sync before this one
+-- @tparam table state `link`, `provider`; `before`, the time of the last sync before this one;
+--   `joined`, whether it was under way already
 function methods.sync_poller(self, state)
   return poller.new(self, "sync", state)
 end
 
--- Judges by the stage of the session; the status is that of the last sync that has ended.
-local function look_at_sync(self, state, options)
-  local provider = { link = state.link, provider = state.provider }
-  local info, err = self.sync_providers:get(provider, options)
-  if info == nil then return nil, err end
+local STAGES_OVER = { COMPLETED = true, FAILED = true }
+
+-- Whether the sync has ended, and whether well. The status is that of the last sync that has ended,
+-- and what is seen may be of a sync before the one that is waited for: its time tells.
+local function judge(info, state)
   local session = type(info.current_session_info) == "table" and info.current_session_info or nil
-  local stage = session and session.stage
-  local over = stage == "COMPLETED" or stage == "FAILED"
   local time = type(info.last_sync_time) == "string" and info.last_sync_time or ""
-  local gone = not session and time ~= (state.before or "")
-  if not over and not gone then return { done = false, status = info } end
-  local failed = stage == "FAILED" or (gone and info.status == "FAILED")
-  if not failed then return { done = true, status = info, result = info } end
-  local said = session and session.exception or info.status_message
-  return { done = true, status = info, err = errors.new {
+  local is_ours = state.joined or state.before == nil or time ~= state.before
+  if session then
+    return STAGES_OVER[session.stage] and is_ours or false, session.stage ~= "FAILED"
+  end
+  return is_ours and time ~= "", info.status ~= "FAILED"
+end
+
+local function sync_failure(info, state)
+  local session = type(info.current_session_info) == "table" and info.current_session_info or {}
+  local said = type(session.exception) == "table" and session.exception or info.status_message
+  return errors.new {
     kind = "job", service = "vcenter", operation = "sync_providers:get", outcome = "rejected",
     target = state.provider, details = info, retryable = false,
     message = "the sync failed: " .. tostring(type(said) == "table" and said.default_message
       or "vCenter does not say why"),
-  } }
+  }
+end
+
+local function look_at_sync(self, state, options)
+  local provider = { link = state.link, provider = state.provider }
+  local info, err = self.sync_providers:get(provider, options)
+  if info == nil then return nil, err end
+  if type(info) ~= "table" or type(info.status) ~= "string" then
+    return nil, errors.new {
+      kind = "protocol", service = "vcenter", operation = "sync_providers:get",
+      outcome = "unknown", retryable = false, attempts = 1,
+      message = "the answer does not tell the status of the provider",
+    }
+  end
+  local ended, well = judge(info, state)
+  if not ended then return { done = false, status = info } end
+  if well then return { done = true, status = info, result = info } end
+  return { done = true, status = info, err = sync_failure(info, state) }
 end
 
 --- Makes a client.
@@ -205,7 +252,7 @@ function vcenter.new(options)
   for _, name in ipairs { "username", "password" } do
     if options[name] == nil then error(("vcenter: %s is missing"):format(name), 2) end
   end
-  made.found, made.guarded = false, false
+  made.found, made.probing, made.guarded = false, false, false
   made.sessions = token_cache.new(function(_, deadline)
     return open_session(made, deadline)
   end, true)

@@ -43,7 +43,7 @@ local function start(vc, entry, options)
   end
   -- one whose fate is unknown is not started again: the provider tells whether it runs
   if response.outcome == "unknown" then
-    entry.reason = tostring(response)
+    entry.unknown = response
     return true
   end
   fail(entry, response)
@@ -54,7 +54,9 @@ local function sync(vc, entry, options)
   local before, err = last_sync_time(vc, entry)
   if not before then return fail(entry, err) end
   if not start(vc, entry, options) then return entry end
-  local handle = vc:sync_poller { link = entry.link, provider = entry.provider, before = before }
+  local handle = vc:sync_poller {
+    link = entry.link, provider = entry.provider, before = before, joined = entry.joined,
+  }
   entry.token = handle:token()
   local info, failure = handle:wait {
     timeout = options.timeout or 3600, interval = options.interval,
@@ -62,8 +64,9 @@ local function sync(vc, entry, options)
       options.on_progress { link = entry.link, provider = entry.provider, status = status }
     end,
   }
-  if info == nil then return fail(entry, failure) end
+  if info == nil then return fail(entry, entry.unknown or failure) end
   entry.outcome, entry.info = "synced", info
+  entry.reason = entry.unknown and tostring(entry.unknown) or nil
   return entry
 end
 
@@ -78,8 +81,11 @@ local function entries_of(vc, options)
   for _, link in ipairs(links) do
     local providers, err = { { provider = options.provider } }, nil
     if not options.provider then providers, err = vc.sync_providers:list { link = link.link } end
-    if providers == nil then return nil, err end
-    for _, provider in ipairs(providers) do
+    if providers == nil and (options.link or err.kind == "unsupported") then return nil, err end
+    if providers == nil then
+      entries[#entries + 1] = fail({ link = link.link, attempts = err.attempts }, err)
+    end
+    for _, provider in ipairs(providers or {}) do
       entries[#entries + 1] = { link = link.link, provider = provider.provider, attempts = 0 }
     end
   end
@@ -114,8 +120,8 @@ return function(vc, options)
   local counts = { total = #entries, synced = 0, skipped = 0, failed = 0 }
   tasks.map(entries, function(entry)
     local began = core.now()
-    sync(vc, entry, options)
-    entry.elapsed = core.now() - began
+    if not entry.outcome then sync(vc, entry, options) end
+    entry.elapsed, entry.unknown = core.now() - began, nil
     counts[entry.outcome] = counts[entry.outcome] + 1
   end, { concurrency = options.concurrency })
   return { providers = entries, counts = counts, ok = counts.failed == 0,
