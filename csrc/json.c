@@ -127,6 +127,8 @@ static bool json_write_string (struct json_writer *w, const char *bytes, size_t 
 
 /* A secret is noted both as it is and as JSON spells it. */
 static bool json_write_secret (struct json_writer *w, const char *bytes, size_t length) {
+  if (w->in_secret_object && w->mask != NULL && strncmp(bytes, w->mask, strlen(w->mask)) == 0)
+    return json_fail(w, "is masked: give the secret itself");
   if (w->shown) return json_write_string(w, SECRET_SHOWN, sizeof SECRET_SHOWN - 1);
   size_t start = w->out->length + 1;
   if (!json_write_string(w, bytes, length)) return false;
@@ -253,8 +255,6 @@ static bool json_write_hidden (lua_State *L, int index, struct json_writer *w) {
   size_t length;
   if (lua_type(L, index) == LUA_TSTRING) {
     const char *bytes = lua_tolstring(L, index, &length);
-    if (w->mask != NULL && strncmp(bytes, w->mask, strlen(w->mask)) == 0)
-      return json_fail(w, "is masked: give the secret itself");
     return json_write_secret(w, bytes, length);
   }
   if (!json_format_number(L, index, number)) return json_fail(w, "is not a finite number");

@@ -82,7 +82,7 @@ struct operation {
 /* Where a service's error document holds what: dotted paths, NULL where it does not. */
 struct error_shape {
   const char *code, *message, *target, *details; /* a number in a path is a position */
-  const char *only_if, *is; /* where `only_if` leads to the text `is`; NULL: in any case */
+  const char *only_if, *is; /* where this leads to that text; `is` NULL: to 400 or more */
 };
 
 struct service {

@@ -108,15 +108,36 @@ static bool response_is_text (lua_State *L, int document, const char *path,
   return is;
 }
 
-/* [-0, +0] The shape of the service's errors that the document at index has, or NULL. */
+/* [-0, +0] The number that the path leads to, also as text; 0 where it leads to none. */
+static double response_number (lua_State *L, int document, const char *path) {
+  response_push_path(L, document, path);
+  double number = (double)lua_tonumber(L, -1);
+  lua_pop(L, 1);
+  return number;
+}
+
+/* [-0, +0] Whether what the shape depends on is so. */
+static bool response_meets_condition (lua_State *L, int document, const struct error_shape *s) {
+  if (s->only_if == NULL) return true;
+  if (s->is != NULL) return response_is_text(L, document, s->only_if, s->is);
+  return response_number(L, document, s->only_if) >= 400;
+}
+
+/*
+ * [-0, +0] The shape of the service's errors that the document at index has, or NULL: one with
+ * a message, else one with a code.
+ */
 static const struct error_shape *response_shape (lua_State *L, const struct service *service,
                                                  int document) {
-  for (const struct error_shape *s = service->errors; s->message != NULL; s++)
-    if ((response_is_text(L, document, s->message, NULL) ||
-         response_is_text(L, document, s->code, NULL)) &&
-        (s->only_if == NULL || response_is_text(L, document, s->only_if, s->is)))
-      return s;
-  return NULL;
+  const struct error_shape *with_code = NULL;
+  for (const struct error_shape *s = service->errors; s->message != NULL; s++) {
+    if (!response_meets_condition(L, document, s)) continue;
+    if (response_is_text(L, document, s->message, NULL)) return s;
+    if (with_code == NULL && (response_is_text(L, document, s->code, NULL) ||
+                              response_number(L, document, s->code) >= 400))
+      with_code = s;
+  }
+  return with_code;
 }
 
 /* [-0, +0] Copies what the service's error document, at index, says into the fields. */

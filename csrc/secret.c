@@ -1,5 +1,6 @@
 #include "secret.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include "buffer.h"
 
@@ -54,7 +55,7 @@ void secret_note (struct buffer *secrets, const char *bytes, size_t length) {
   buffer_append_char(secrets, '\0');
 }
 
-/* How many bytes of text spell one character, in JSON, in HTML or plainly, and which it is. */
+/* How many bytes of text spell one character, in JSON, HTML, a URL or plainly, and which. */
 static size_t secret_unescape (const char *text, size_t left, char spelt[4]) {
   static const struct {
     const char *escape, *character;
@@ -82,6 +83,12 @@ static size_t secret_unescape (const char *text, size_t left, char spelt[4]) {
       spelt[2] = (char)(0x80 | (code & 0x3f));
     }
     return 6;
+  }
+  if (left >= 3 && text[0] == '%' && isxdigit((unsigned char)text[1]) &&
+      isxdigit((unsigned char)text[2])) {
+    char digits[3] = {text[1], text[2], '\0'};
+    spelt[0] = (char)strtoul(digits, NULL, 16);
+    return 3;
   }
   spelt[0] = text[0];
   return 1;

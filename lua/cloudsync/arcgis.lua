@@ -19,9 +19,12 @@ local KINDS = { [498] = "auth", [499] = "auth" }
 
 local function classify(fields)
   local code = tonumber(fields.code)
-  if not fields.status or not code or code < 400 then return end
-  if fields.status == 200 then fields.status = code end
-  fields.kind = KINDS[code]
+  if fields.status ~= 200 or fields.kind then return end
+  if code and code >= 400 then
+    fields.status, fields.kind = code, KINDS[code]
+  elseif fields.message then
+    fields.kind = "service"
+  end
 end
 
 -- Whom a token is bound to.
@@ -50,8 +53,12 @@ local function fetch_token(self, deadline)
   local answer, err = group:generate(form, { deadline = allowed })
   local token = type(answer) == "table" and answer.token
   if not core.is_token(token) then
-    if err and err.outcome == "rejected" then err.kind = "auth" end
-    return nil, err or errors.new { kind = "protocol", message = "the answer holds no token" }
+    if not errors.is(err) then
+      err = errors.new { kind = "protocol", message = "the answer holds no token" }
+    elseif err.outcome == "rejected" and err.kind ~= "throttled" or err.status == 200 then
+      err.kind = err.kind == "protocol" and "protocol" or "auth"
+    end
+    return nil, err
   end
   local expires = tonumber(answer.expires)
   return core.secret(token), expires and expires / 1000 - os.time() or DEFAULT_LIFE
@@ -66,12 +73,13 @@ local SUCCESS = { COMPLETED = true, SUCCEEDED = true, SUCCESS = true, ESRIJOBSUC
 local FAILURE = { FAILED = true, CANCELLED = true, ["TIMED OUT"] = true, TIMED_OUT = true,
   ESRIJOBFAILED = true, ESRIJOBTIMEDOUT = true, ESRIJOBCANCELLED = true }
 
+local BAD = { error = true, failed = true, failure = true }
+
 -- An error inside of a job that says it is completed, or nil.
 local function hidden_error(job)
   for _, name in ipairs { "operationResponse", "result" } do
     local inner = job[name]
-    if type(inner) == "table" and (inner.status == "error" or inner.status == "failed"
-      or type(inner.error) == "table") then
+    if type(inner) == "table" and (BAD[inner.status] or type(inner.error) == "table") then
       return inner
     end
   end
@@ -81,21 +89,23 @@ end
 local function complaint_of(job)
   local inner = hidden_error(job) or job
   local messages = inner.messages or (type(inner.error) == "table" and { inner.error.message })
-    or job.messages or (type(job.result) == "string" and { job.result })
+    or job.messages or (type(job.result) == "table" and (job.result.messages
+      or { job.result.message })) or { job.result }
   if type(messages) == "table" and type(messages[1]) == "string" then return messages[1] end
   return "the server does not say why"
 end
 
 -- Where jobs are differs from edition to edition: after one miss the other place is remembered.
 local function get_job(self, id, options)
-  local job, err = self[self.jobs_group].get(self[self.jobs_group], { jobID = id }, options)
-  if job == nil and err.kind == "not_found" and not self.jobs_known then
-    local other = self.jobs_group == "jobs" and "system_jobs" or "jobs"
-    local found, again = self[other].get(self[other], { jobID = id }, options)
-    if found == nil then return nil, again end
-    job, self.jobs_group = found, other
+  local deadline = options.deadline and core.now() + options.deadline
+  local group, known = self.jobs_group, self.jobs_known
+  local job, err = self[group].get(self[group], { jobID = id }, options)
+  if job == nil and err.kind == "not_found" and not known then
+    group = group == "jobs" and "system_jobs" or "jobs"
+    job, err = self[group].get(self[group], { jobID = id },
+      { deadline = deadline and math.max(0, deadline - core.now()) })
   end
-  self.jobs_known = self.jobs_known or job ~= nil
+  if job ~= nil then self.jobs_group, self.jobs_known = group, true end
   return job, err
 end
 
@@ -152,6 +162,9 @@ function arcgis.new(options)
     service = "arcgis", options = OWN_OPTIONS, authorise = authorise, classify = classify,
     pollers = { job = look_at_job }, methods = methods,
   }, settings)
+  if options.portal and not tostring(options.portal):find "^https?://[^/]" then
+    error("arcgis: portal is not a URL such as https://gis.example.com/portal", 2)
+  end
   if not options.token and not (options.username and options.password) then
     error("arcgis: username and password are missing, or a token", 2)
   end
@@ -166,7 +179,8 @@ end
 local function constructor(kind, names, beside)
   return function(fields)
     fields = fields or {}
-    local known, credential = { [beside or ""] = "string" }, { type = kind }
+    local known, credential = {}, { type = kind }
+    if beside then known[beside] = "string" end
     for _, name in ipairs(names) do known[name] = "text" end
     check(fields, known, "arcgis credential " .. kind, 2)
     for _, name in ipairs(names) do

@@ -23,7 +23,7 @@ local function add(gis, options)
     return nil, response
   end
   local id = type(answer) == "table" and answer.cloudCredentialRotationJobId
-  if type(id) == "string" then return id end
+  if type(id) == "string" and id:find "^[%w_-]+$" then return id end
   return nil, errors.new {
     kind = "protocol", service = "arcgis", operation = "providers:add_credential",
     outcome = "unknown", attempts = 1, retryable = false,
