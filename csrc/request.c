@@ -603,6 +603,27 @@ int request_operation (lua_State *L) {
 }
 
 /*
+ * [-0, +1] Pushes the GET of what a link leads to, without headers yet; pushes nil and returns
+ * NULL if it leads to another origin than the client's.
+ */
+static struct request *request_new_link (lua_State *L, const struct service *service,
+                                         const struct operation *operation,
+                                         const struct transport *t, const char *link,
+                                         size_t length) {
+  struct request *r = request_new(L, service, operation);
+  const char *url = transport_link(L, t, link, length);
+  if (url == NULL) {
+    lua_pushnil(L);
+    return NULL;
+  }
+  buffer_append_string(&r->url, url);
+  lua_pop(L, 1);
+  r->method = "GET";
+  request_identify(L, r);
+  return r;
+}
+
+/*
  * request:follow(transport, link) -> the request for what a link in the answer leads to: a GET
  * with the same headers | nil if it leads to another origin than the client's
  */
@@ -611,16 +632,8 @@ static int request_follow (lua_State *L) {
   const struct request *first = request_check(L, 1);
   const struct transport *t = transport_check(L, 2);
   const char *link = luaL_checklstring(L, 3, &length);
-  struct request *r = request_new(L, first->service, first->operation);
-  const char *url = transport_link(L, t, link, length);
-  if (url == NULL) {
-    lua_pushnil(L);
-    return 1;
-  }
-  buffer_append_string(&r->url, url);
-  lua_pop(L, 1);
-  r->method = "GET";
-  request_identify(L, r);
+  struct request *r = request_new_link(L, first->service, first->operation, t, link, length);
+  if (r == NULL) return 1;
   const char *id =
       first->client_request_id[0] != '\0' ? r->service->client_request_id_header : NULL;
   for (size_t at = 0, next; at < first->headers.length; at = next) {
@@ -657,16 +670,8 @@ int request_link (lua_State *L) {
   luaL_argcheck(L, operation != NULL, 3, "no such operation");
   const struct transport *t = transport_check(L, 4);
   const char *link = luaL_checklstring(L, 5, &length);
-  struct request *r = request_new(L, service, operation);
-  const char *url = transport_link(L, t, link, length);
-  if (url == NULL) {
-    lua_pushnil(L);
-    return 1;
-  }
-  buffer_append_string(&r->url, url);
-  lua_pop(L, 1);
-  r->method = "GET";
-  request_identify(L, r);
+  struct request *r = request_new_link(L, service, operation, t, link, length);
+  if (r == NULL) return 1;
   request_finish_headers(r);
   return request_check_memory(L, r);
 }
