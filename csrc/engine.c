@@ -500,8 +500,8 @@ static int transfer_headers (lua_State *L) {
   return 1;
 }
 
-static int transfer__gc (lua_State *L) {
-  struct transfer *t = engine_transfer(L, 1);
+/* Ends the transfer where it is and wipes what it holds; its references stay. */
+static void transfer_free (struct transfer *t) {
   sigset_t previous;
   engine_hold_sigpipe(&previous);
   if (t->easy != NULL && t->engine == NULL)
@@ -512,17 +512,46 @@ static int transfer__gc (lua_State *L) {
     engine_abandon(t);
   engine_release_sigpipe(&previous);
   t->easy = NULL;
-  t->engine = NULL;
   buffer_free(&t->authorization);
   buffer_free(&t->form);
   buffer_free(&t->head);
   buffer_free(&t->body);
+}
+
+/*
+ * transfer:cancel() Ends it, if it is in flight, and wipes what it holds. What was sent has
+ * been sent. Lua does not collect what a finalizer makes while the state is closed: there, this
+ * is what frees it.
+ */
+static int transfer_cancel (lua_State *L) {
+  struct transfer *t = engine_transfer(L, 1);
+  bool in_flight = t->easy != NULL && t->engine != NULL;
+  struct engine *e = t->engine;
+  transfer_free(t);
+  lua_getfield(L, LUA_REGISTRYINDEX, ENGINE ".current");
+  if (in_flight && luaL_testudata(L, -1, ENGINE) == e) engine_unanchor(L, lua_gettop(L), t);
+  if (in_flight) {
+    t->engine = NULL;
+    t->done = true;
+    t->code = CURLE_ABORTED_BY_CALLBACK;
+    strcpy(t->problem, "the call was cancelled");
+  }
+  return 0;
+}
+
+static int transfer__gc (lua_State *L) {
+  transfer_free(engine_transfer(L, 1));
   return 0;
 }
 
 static const luaL_Reg transfer_functions[] = {
-    {"done", transfer_done},       {"status", transfer_status}, {"header", transfer_header},
-    {"headers", transfer_headers}, {"__gc", transfer__gc},      {NULL, NULL},
+    {"done", transfer_done},
+    {"status", transfer_status},
+    {"header", transfer_header},
+    {"headers", transfer_headers},
+    {"cancel", transfer_cancel},
+    {"__gc", transfer__gc},
+    {NULL, NULL},
 };
 
 static const luaL_Reg engine_functions[] = {

@@ -12,8 +12,7 @@ local PROVIDER, AWS = "azgatvskp6", "awsk3jv9m2"
 local CREDENTIAL = { type = "STORAGE-ACCOUNT-KEY",
   secret = { storageAccountName = "store", storageAccountKey = "a+b/c==" } }
 
--- Each planted secret begins with this, so that a fragment of one is found too.
-local MARK = "PLANTED-"
+local MARK = support.MARK
 
 local function merge(...)
   local merged = {}
@@ -1162,29 +1161,7 @@ describe("an ArcGIS job", function()
   end)
 end)
 
--- Where in a value, however deep and also in its keys, a planted secret is; nil where none is.
-local function leak(value, path, seen)
-  path, seen = path or "it", seen or {}
-  if type(value) == "string" then
-    return value:find(MARK, 1, true) and ("%s = %s"):format(path, value) or nil
-  elseif type(value) == "userdata" then
-    return leak(tostring(value), path .. " (as text)", seen)
-  elseif type(value) ~= "table" or seen[value] then
-    return nil
-  end
-  seen[value] = true
-  for key, field in pairs(value) do
-    local found = leak(key, path .. " (key)", seen)
-      or leak(field, path .. "." .. tostring(key), seen)
-    if found then return found end
-  end
-  return leak(tostring(value), path .. " (as text)", seen)
-end
-
-local function assert_secret(value)
-  local found = leak(value)
-  assert(not found, found)
-end
+local assert_secret = support.assert_secret
 
 local PLANTED = {
   password = MARK .. "pass+w/o=r&d é", token = MARK .. "to+k/en.-_~==",
@@ -1216,8 +1193,8 @@ describe("no secret of ArcGIS is shown", function()
 
   it("by the search finding nothing", function()
     for name, text in pairs(PLANTED) do
-      assert.is_string(leak { { [name] = text } })
-      assert.is_string(leak { [text] = 1 })
+      assert.is_string(support.leak { { [name] = text } })
+      assert.is_string(support.leak { [text] = 1 })
     end
   end)
 

@@ -6,19 +6,6 @@ local support = require "spec.support"
 
 local INTERRUPT, TERMINATE, ALARM = 2, 15, 14
 
--- Runs a script under the same interpreter; returns its output and what os.execute returns.
-local function run_script(script)
-  local path, output = os.tmpname(), os.tmpname()
-  local file = assert(io.open(path, "w"))
-  file:write('local support = require "spec.support"\n', script)
-  file:close()
-  local ok, _, code = os.execute(("%s %s >%s 2>&1"):format(arg[-1], path, output))
-  local text = assert(io.open(output)):read "*a"
-  os.remove(path)
-  os.remove(output)
-  return text, type(ok) == "number" and ok / 256 or code
-end
-
 local function status(adf, name)
   return adf.integration_runtimes:get_status { integrationRuntimeName = name or "ir-0001" }
 end
@@ -123,25 +110,25 @@ describe("a process that ends", function()
   ]]
 
   it("closes cleanly with calls in flight", function()
-    local output, code = run_script(in_flight .. 'print "end"')
+    local output, code = support.run_script(in_flight .. 'print "end"')
     assert.equal("end\n", output)
     assert.equal(0, code)
   end)
 
   it("exits cleanly with calls in flight", function()
-    local output, code = run_script(in_flight .. "os.exit(7)")
+    local output, code = support.run_script(in_flight .. "os.exit(7)")
     assert.equal("", output)
     assert.equal(7, code)
   end)
 
   it("exits cleanly with calls in flight when it closes its state", function()
-    local output, code = run_script(in_flight .. "os.exit(7, true)")
+    local output, code = support.run_script(in_flight .. "os.exit(7, true)")
     assert.equal("", output)
     assert.equal(7, code)
   end)
 
   it("opens no connection and makes no engine for what is only prepared", function()
-    local output = run_script [[
+    local output = support.run_script [[
       local adf = support.datafactory()
       local request = adf.integration_runtimes:sync_credentials(
         { integrationRuntimeName = "ir-0001" }, { dry_run = true })

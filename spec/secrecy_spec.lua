@@ -5,8 +5,7 @@ local cloudsync = require "cloudsync"
 local datafactory = require "cloudsync.datafactory"
 local support = require "spec.support"
 
--- Each secret begins with this, so that a fragment of one, or one in another spelling, is found.
-local MARK = "PLANTED-"
+local MARK = support.MARK
 local SECRETS = {
   token = MARK .. "token.eyJ0eXAi-_.sig",
   header = MARK .. "header:with space",
@@ -14,29 +13,7 @@ local SECRETS = {
   plain = MARK .. "plain-password",
 }
 
--- Where in a value, however deep and also in its keys, a secret is; nil where none is.
-local function leak(value, path, seen)
-  path, seen = path or "it", seen or {}
-  if type(value) == "string" then
-    return value:find(MARK, 1, true) and ("%s = %s"):format(path, value) or nil
-  elseif type(value) == "userdata" then
-    return leak(tostring(value), path .. " (as text)", seen)
-  elseif type(value) ~= "table" or seen[value] then
-    return nil
-  end
-  seen[value] = true
-  for key, field in pairs(value) do
-    local found = leak(key, path .. " (key)", seen)
-      or leak(field, path .. "." .. tostring(key), seen)
-    if found then return found end
-  end
-  return leak(tostring(value), path .. " (as text)", seen)
-end
-
-local function assert_secret(value)
-  local found = leak(value)
-  assert(not found, found)
-end
+local leak, assert_secret = support.leak, support.assert_secret
 
 describe("the search for secrets", function()
   it("finds one in a field, a key, a text and a fragment", function()

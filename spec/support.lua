@@ -71,6 +71,63 @@ function support.datafactory(overrides)
   }, overrides))
 end
 
+--- Runs a script, in which `support` is this module, under the same interpreter.
+-- @tparam string script
+-- @tparam ?table simulator variables of a simulator of its own, around the script
+-- @return what it printed, and its exit status
+function support.run_script(script, simulator)
+  local path, output = os.tmpname(), os.tmpname()
+  local file = assert(io.open(path, "w"))
+  file:write('local support = require "spec.support"\n', script)
+  file:close()
+  local command = {}
+  if simulator then
+    -- a sanitizer that is loaded before the interpreter is not for the simulator's tools
+    command[1] = 'preload=$LD_PRELOAD; unset LD_PRELOAD;'
+    for name, value in support.sorted(simulator) do
+      command[#command + 1] = ("CLOUDSYNC_SIM_%s=%s"):format(name, value)
+    end
+    command[#command + 1] = 'spec/simulator/run env LD_PRELOAD="$preload"'
+  end
+  command[#command + 1] = ("%s %s >%s 2>&1"):format(arg[-1], path, output)
+  local ok, _, code = os.execute(table.concat(command, " "))
+  local pipe = assert(io.open(output))
+  local text = pipe:read "*a"
+  pipe:close()
+  os.remove(path)
+  os.remove(output)
+  return text, type(ok) == "number" and ok / 256 or code
+end
+
+--- Each planted secret begins with this, so that a fragment of one, or one in another spelling, is
+-- found.
+support.MARK = "PLANTED-"
+
+--- Where in a value, however deep and also in its keys, a planted secret is; nil where none is.
+function support.leak(value, path, seen)
+  path, seen = path or "it", seen or {}
+  if type(value) == "string" then
+    return value:find(support.MARK, 1, true) and ("%s = %s"):format(path, value) or nil
+  elseif type(value) == "userdata" then
+    return support.leak(tostring(value), path .. " (as text)", seen)
+  elseif type(value) ~= "table" or seen[value] then
+    return nil
+  end
+  seen[value] = true
+  for key, field in pairs(value) do
+    local found = support.leak(key, path .. " (key)", seen)
+      or support.leak(field, path .. "." .. tostring(key), seen)
+    if found then return found end
+  end
+  return support.leak(tostring(value), path .. " (as text)", seen)
+end
+
+--- Fails where a planted secret is in the value.
+function support.assert_secret(value)
+  local found = support.leak(value)
+  assert(not found, found)
+end
+
 --- Iterates over names and values in the order of the names, so that tests have one order.
 function support.sorted(values)
   local names, i = {}, 0

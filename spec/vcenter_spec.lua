@@ -67,24 +67,14 @@ local function assert_kind(kind, ok, err)
   return err
 end
 
--- Runs a script under the same interpreter, with `vc` a client; returns what it printed and its
--- exit status.
+-- Runs a script with `vc` a client; returns what it printed and its exit status.
 local function run_script(script)
-  local path, output = os.tmpname(), os.tmpname()
-  local file = assert(io.open(path, "w"))
-  file:write([[
-    local support = require "spec.support"
+  return support.run_script([[
     local vc = require "cloudsync.vcenter".new {
       endpoint = support.env "VCENTER", ca_file = support.env "CA_FILE",
       username = support.env "USERNAME", password = support.env "PASSWORD", api = "api",
     }
-  ]], script)
-  file:close()
-  local ok, _, code = os.execute(("%s %s >%s 2>&1"):format(arg[-1], path, output))
-  local text = assert(io.open(output)):read "*a"
-  os.remove(path)
-  os.remove(output)
-  return text, type(ok) == "number" and ok / 256 or code
+  ]] .. script)
 end
 
 local CREDENTIALS = { user_name = "admin@sim.example", password = 'p"ä\\ss/word' }

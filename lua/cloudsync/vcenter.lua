@@ -136,6 +136,7 @@ local function new_session_guard(self, id)
       local engine, deadline = core.engine(), core.now() + GOODBYE
       local transfer = engine:submit(request, transport, GOODBYE, id)
       repeat engine:step(0.1) until transfer:done() or core.now() > deadline
+      transfer:cancel()
     end)
   end)
   return guarded
