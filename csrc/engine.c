@@ -12,12 +12,9 @@
 #define ENGINE   "cloudsync.engine"
 #define TRANSFER "cloudsync.transfer"
 
-#define MAX_IDLE 64                   /* easy handles kept for reuse */
-#define MAX_HEAD ((size_t)256 * 1024) /* bytes of headers of one answer */
-#define MAX_IDLE_SECONDS                                                                       \
-  50L                     /* below servers' usual limits, so that they seldom close first      \
-                           */
-#define MAX_STREAMS 1000L /* of one HTTP/2 connection */
+#define MAX_IDLE         64                   /* easy handles kept for reuse */
+#define MAX_HEAD         ((size_t)256 * 1024) /* bytes of headers of one answer */
+#define MAX_IDLE_SECONDS 50L /* below servers' usual limits: they seldom close first */
 
 /* One for each Lua state and process. Its user value holds what is in flight. */
 struct engine {
@@ -234,13 +231,12 @@ static CURLcode engine_configure (struct transfer *t, const struct request *r,
   SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   SET(CURLOPT_NOSIGNAL, 1L);
   /*
-   * HTTP/2 for what is safe alone: there a server may close a connection in mid-stream and
-   * leave it to libcurl to send the streams it has not seen again, which can't be told from
-   * those it has.
+   * Not HTTP/2: of a host with connections of both kinds libcurl shares an HTTP/1.1 one between
+   * calls and crosses their answers (curl's issue 4885), and which kind a server takes can
+   * change with every connection. Moreover a server may close an HTTP/2 connection and leave it
+   * to libcurl to send again what it has not seen, which may not be safe.
    */
-  SET(CURLOPT_HTTP_VERSION,
-      (long)(t->repeatable ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
-  SET(CURLOPT_PIPEWAIT, t->repeatable ? 1L : 0L);
+  SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 #if LIBCURL_VERSION_NUM >= 0x074100
   SET(CURLOPT_MAXAGE_CONN, MAX_IDLE_SECONDS);
 #endif
@@ -430,7 +426,7 @@ int engine_get (lua_State *L) {
   if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK ||
       (e->multi = curl_multi_init()) == NULL)
     return luaL_error(L, "libcurl can't be initialised");
-  curl_multi_setopt(e->multi, CURLMOPT_MAX_CONCURRENT_STREAMS, MAX_STREAMS);
+  curl_multi_setopt(e->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
   lua_pushvalue(L, -1);
   lua_setfield(L, LUA_REGISTRYINDEX, ENGINE ".current");
   return 1;

@@ -24,8 +24,8 @@ local OPERATIONS = {
 }
 
 local PROTOCOLS = {
-  { name = "HTTP/2", endpoint = "ARM", version = 2 },
-  { name = "HTTP/1.1", endpoint = "PLAIN", version = 1.1 },
+  { name = "TLS", endpoint = "ARM" },
+  { name = "plain HTTP", endpoint = "PLAIN" },
 }
 
 -- What a failed call is expected to tell. `tries` is how many there are with one retry.
@@ -120,9 +120,7 @@ fault("an answer without an end", { kind = "endless" }, given_up("limit", "unkno
   { settings = { max_response_bytes = 1024 * 1024 } })
 fault("an answer of 5 GiB", { kind = "huge" }, given_up("limit", "unknown"))
 fault("an empty answer", { kind = "empty" }, OK)
--- over HTTP/2, libcurl itself takes less
-fault("an answer with 200 KiB of headers", { kind = "many_headers" }, OK, nil,
-  { only = "HTTP/1.1" })
+fault("an answer with 200 KiB of headers", { kind = "many_headers" }, OK)
 
 fault("a redirect", { kind = "redirect" }, refused("protocol", 307))
 fault("a redirect with the status 302", { kind = "redirect", status = 302 },
@@ -229,7 +227,7 @@ describe("a call that meets", function()
   for _, row in ipairs(FAULTS) do
     local safe, unsafe = OPERATIONS.get, row.body and OPERATIONS.renew or OPERATIONS.sync
     local protocols = row.endpoint and { { endpoint = row.endpoint } } or PROTOCOLS
-    for _, protocol in ipairs(row.only and { PROTOCOLS[2] } or protocols) do
+    for _, protocol in ipairs(protocols) do
       local over = protocol.name and " over " .. protocol.name or ""
       it(row.name .. over .. ", where it may be repeated", function()
         check(row, row.safe, safe, protocol.endpoint)
@@ -266,15 +264,6 @@ describe("a call that meets", function()
     local _, err = OPERATIONS.sync.call(client "ARM")
     assert.is_nil(err.body:find "%c")
     assert.is_true(#err.body <= 4096)
-  end)
-
-  it("more headers than HTTP/2 is given room for ends, and the next call goes on", function()
-    support.fault { kind = "many_headers", times = 1 }
-    local adf = client "ARM"
-    local result, err = OPERATIONS.sync.call(adf)
-    if not result then assert.equal("unknown", err.outcome) end
-    assert.equal(1, #seen(OPERATIONS.sync))
-    assert.is_true(OPERATIONS.sync.call(adf))
   end)
 
   it("a certificate for another name says that it is not trusted", function()
@@ -381,13 +370,30 @@ describe("a safe call", function()
       assert.equal(RUNTIME, OPERATIONS.get.call(adf).name)
     end)
 
-    it("gets an answer over " .. protocol.name, function()
-      -- another name of the same host: a connection that an unsafe call has kept is not reused
-      local endpoint = support.env(protocol.endpoint):gsub("127%.0%.0%.1", "localhost")
-      OPERATIONS.get.call(client(protocol.endpoint, { endpoint = endpoint }))
-      assert.equal(protocol.version, seen(OPERATIONS.get)[1].http_version)
-    end)
   end
+end)
+
+describe("an answer", function()
+  before_each(support.reset)
+
+  -- libcurl takes an HTTP/1.1 connection that is in use for a multiplexed one while it has an HTTP/2
+  -- connection to the same host, and crosses the answers (curl's issue 4885).
+  it("is given to its own call, though the server offers HTTP/2 too", function()
+    local adf, wrong, names = client "ARM", {}, {}
+    for i = 1, 90 do names[i] = ("ir-%04d"):format(i) end
+    support.fault { delay = 0.01, match = { operation = "getStatus" }, times = 0 }
+    cloudsync.map(names, function(name)
+      if tonumber(name:sub(-1)) % 3 == 0 then
+        assert(adf.integration_runtimes:sync_credentials { integrationRuntimeName = name })
+      end
+      local status = assert(adf.integration_runtimes:get_status { integrationRuntimeName = name })
+      if status.name ~= name then wrong[#wrong + 1] = name .. " got " .. status.name end
+    end, { concurrency = 12 })
+    assert.same({}, wrong)
+    for _, request in ipairs(support.requests "service=arm") do
+      assert.equal(1.1, request.http_version)
+    end
+  end)
 end)
 
 describe("a retry", function()
