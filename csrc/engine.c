@@ -4,9 +4,13 @@
 #include "transport.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdint.h>
 #include <strings.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #define ENGINE   "cloudsync.engine"
@@ -16,13 +20,20 @@
 #define MAX_HEAD         ((size_t)256 * 1024) /* bytes of headers of one answer */
 #define MAX_IDLE_SECONDS 50L /* below servers' usual limits: they seldom close first */
 
-/* One for each Lua state and process. Its user value holds what is in flight. */
+#define MAX_EVENTS 128 /* of one step */
+
+/*
+ * One for each Lua state and process. It keeps no transfer alive: one that nobody waits for is
+ * collected, and thereby ended.
+ */
 struct engine {
   CURLM *multi;
-  pid_t pid; /* the process it was made in; in any other it is not touched */
-  struct transfer *running;
-  struct transfer *finished; /* the next to be taken first */
-  struct transfer **last_finished;
+  pid_t pid;       /* the process it was made in; in any other it is not touched */
+  int poll, timer; /* an epoll of libcurl's sockets and of the timer of its next time-out */
+  bool due;        /* libcurl asks for its turn at once */
+  double number;   /* of the last transfer */
+  size_t running;  /* how many are in flight */
+  struct transfer *first_running, *finished, **last_finished;
   CURL *idle[MAX_IDLE];
   size_t nidle;
 };
@@ -116,7 +127,10 @@ static void engine_link (struct transfer *t, struct transfer **list) {
 
 static void engine_unlink (struct transfer *t) {
   *t->link = t->next;
-  if (t->next != NULL) t->next->link = t->link;
+  if (t->next != NULL)
+    t->next->link = t->link;
+  else if (t->engine->last_finished == &t->next)
+    t->engine->last_finished = t->link;
   t->next = NULL;
   t->link = NULL;
 }
@@ -125,6 +139,7 @@ static void engine_unlink (struct transfer *t) {
 static void engine_detach (struct transfer *t) {
   struct engine *e = t->engine;
   engine_unlink(t);
+  e->running--;
   curl_multi_remove_handle(e->multi, t->easy);
   if (e->nidle < MAX_IDLE) {
     curl_easy_reset(t->easy);
@@ -137,19 +152,10 @@ static void engine_detach (struct transfer *t) {
   buffer_free(&t->form);
 }
 
-/* [-0, +0] Lets go of the transfer and its request. */
-static void engine_unanchor (lua_State *L, int engine, struct transfer *t) {
-  lua_getiuservalue(L, engine, 1);
-  luaL_unref(L, -1, t->self);
-  luaL_unref(L, -1, t->request);
-  lua_pop(L, 1);
-  t->self = t->request = LUA_NOREF;
-  t->engine = NULL;
-}
-
 /* Ends a transfer that another process has begun, without a word to libcurl. */
 static void engine_abandon (struct transfer *t) {
   engine_unlink(t);
+  t->engine->running--;
   t->engine = NULL;
   t->easy = NULL;
   t->done = true;
@@ -176,9 +182,68 @@ static void engine_collect (struct engine *e) {
     t->sends = connected > 0;
 #endif
     engine_detach(t);
+    t->link = e->last_finished;
     *e->last_finished = t;
     e->last_finished = &t->next;
   }
+}
+
+/* libcurl's word on which of its sockets to watch for what. */
+static int engine_on_socket (CURL *easy, curl_socket_t socket, int what, void *data,
+                             void *known) {
+  struct engine *e = data;
+  struct epoll_event event = {.data.fd = socket};
+  (void)easy;
+  if (what == CURL_POLL_REMOVE) {
+    epoll_ctl(e->poll, EPOLL_CTL_DEL, socket, NULL);
+    return 0;
+  }
+  if (what & CURL_POLL_IN) event.events |= EPOLLIN;
+  if (what & CURL_POLL_OUT) event.events |= EPOLLOUT;
+  curl_multi_assign(e->multi, socket, e);
+  return epoll_ctl(e->poll, known == NULL ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, socket, &event);
+}
+
+/* libcurl's word on when it wants its turn; -1 for never. */
+static int engine_on_timer (CURLM *multi, long milliseconds, void *data) {
+  struct engine *e = data;
+  struct itimerspec at = {.it_value = {milliseconds / 1000, milliseconds % 1000 * 1000000}};
+  (void)multi;
+  e->due = milliseconds == 0;
+  if (milliseconds < 0) memset(&at, 0, sizeof at);
+  if (milliseconds == 0) at.it_value.tv_nsec = 1; /* a zero would disarm it */
+  return timerfd_settime(e->timer, 0, &at, NULL);
+}
+
+/* Lets libcurl have the turns it asks for. */
+static void engine_turn (struct engine *e) {
+  int running;
+  while (e->due) {
+    e->due = false;
+    curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+  }
+}
+
+/* Moves what can be moved, having waited for it for up to so many milliseconds. */
+static void engine_act (struct engine *e, int milliseconds) {
+  struct epoll_event events[MAX_EVENTS];
+  sigset_t previous;
+  int running, count = epoll_wait(e->poll, events, MAX_EVENTS, milliseconds);
+  if (count <= 0 && !e->due) return;
+  engine_hold_sigpipe(&previous);
+  for (int i = 0; i < count; i++) {
+    uint64_t times;
+    int what = (events[i].events & EPOLLIN ? CURL_CSELECT_IN : 0) |
+               (events[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+               (events[i].events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
+    if (events[i].data.fd == e->timer)
+      e->due = read(e->timer, &times, sizeof times) == sizeof times || e->due;
+    else
+      curl_multi_socket_action(e->multi, events[i].data.fd, what, &running);
+  }
+  engine_turn(e);
+  engine_collect(e);
+  engine_release_sigpipe(&previous);
 }
 
 static CURLcode engine_set_method (const struct transfer *t, const struct request *r) {
@@ -250,25 +315,16 @@ static CURLcode engine_configure (struct transfer *t, const struct request *r,
   return code != CURLE_OK ? code : engine_set_method(t, r);
 }
 
-/* [-0, +1] Pushes a transfer, empty but owned by Lua. */
-static struct transfer *engine_new_transfer (lua_State *L) {
-  struct transfer *t = lua_newuserdatauv(L, sizeof *t, 0);
+/* [-0, +1] Pushes a transfer, empty but owned by Lua; it keeps the request, at that index. */
+static struct transfer *engine_new_transfer (lua_State *L, int request) {
+  struct transfer *t = lua_newuserdatauv(L, sizeof *t, 1);
   memset(t, 0, sizeof *t);
-  t->self = t->request = LUA_NOREF;
   luaL_setmetatable(L, TRANSFER);
-  return t;
-}
-
-/* [-0, +0] Keeps the transfer and the request, at those indices, until it is taken or
- * cancelled. */
-static void engine_anchor (lua_State *L, int engine, struct transfer *t, int self,
-                           int request) {
-  lua_getiuservalue(L, engine, 1);
-  lua_pushvalue(L, self);
-  t->self = luaL_ref(L, -2);
+  lua_createtable(L, 1, 0);
   lua_pushvalue(L, request);
-  t->request = luaL_ref(L, -2);
-  lua_pop(L, 1);
+  lua_rawseti(L, -2, 1);
+  lua_setiuservalue(L, -2, 1);
+  return t;
 }
 
 static struct engine *engine_check (lua_State *L) {
@@ -278,11 +334,18 @@ static struct engine *engine_check (lua_State *L) {
   return e;
 }
 
-/* Gives libcurl the transfer, which is anchored and configured. */
+/* Gives libcurl the transfer, which is configured, and its first turn. */
 static bool engine_attach (struct engine *e, struct transfer *t) {
+  sigset_t previous;
   if (curl_multi_add_handle(e->multi, t->easy) != CURLM_OK) return false;
   t->engine = e;
-  engine_link(t, &e->running);
+  t->number = ++e->number;
+  engine_link(t, &e->first_running);
+  e->running++;
+  engine_hold_sigpipe(&previous);
+  engine_turn(e);
+  engine_collect(e);
+  engine_release_sigpipe(&previous);
   return true;
 }
 
@@ -319,8 +382,7 @@ static int engine_submit (lua_State *L) {
   const char *token = secret_tolstring(L, 5, &length);
   if (r->shown) return luaL_error(L, "a request made by dry_run can't be sent");
   luaL_argcheck(L, token == NULL || secret_is_token(token, length), 5, "not a token");
-  struct transfer *t = engine_new_transfer(L);
-  int self = lua_gettop(L);
+  struct transfer *t = engine_new_transfer(L, 2);
   t->limit = transport->max_response_bytes;
   t->repeatable = request_is_safe(r);
   if (token != NULL) engine_authorise(t, r, token, length);
@@ -334,41 +396,23 @@ static int engine_submit (lua_State *L) {
   CURLcode code = engine_configure(t, r, transport, timeout);
   if (code != CURLE_OK)
     return luaL_error(L, "can't set up the call: %s", curl_easy_strerror(code));
-  engine_anchor(L, 1, t, self, 2);
-  if (!engine_attach(e, t)) {
-    engine_unanchor(L, 1, t);
-    return luaL_error(L, "libcurl does not take the call");
-  }
-  lua_settop(L, self);
+  if (!engine_attach(e, t)) return luaL_error(L, "libcurl does not take the call");
   return 1;
 }
 
 /*
- * engine:step(seconds) -> how many transfers can be taken with engine:next(). Moves what can be
- * moved; waits up to `seconds` for something to happen if nothing has.
+ * engine:step(seconds) Moves what can be moved; waits up to `seconds` for something to happen
+ * if nothing has.
  */
 static int engine_step (lua_State *L) {
   struct engine *e = engine_check(L);
   double seconds = luaL_optnumber(L, 2, 0);
-  int running, count = 0;
-  sigset_t previous;
-  engine_hold_sigpipe(&previous);
-  curl_multi_perform(e->multi, &running);
-  engine_collect(e);
-  if (e->finished == NULL && seconds > 0) {
-    curl_multi_poll(e->multi, NULL, 0, (int)(seconds > 3600 ? 3600000 : seconds * 1000 + 1),
-                    NULL);
-    curl_multi_perform(e->multi, &running);
-    engine_collect(e);
-  }
-  engine_release_sigpipe(&previous);
-  for (const struct transfer *t = e->finished; t != NULL; t = t->next)
-    count++;
-  lua_pushinteger(L, count);
-  return 1;
+  if (e->finished != NULL || e->due || seconds < 0) seconds = 0;
+  engine_act(e, seconds > 3600 ? 3600000 : (int)(seconds * 1000 + 0.999));
+  return 0;
 }
 
-/* engine:next() -> a transfer that is done, each of them once, or nil */
+/* engine:next() -> the number of a transfer that is done, each of them once, or nil */
 static int engine_next (lua_State *L) {
   struct engine *e = engine_check(L);
   struct transfer *t = e->finished;
@@ -376,12 +420,37 @@ static int engine_next (lua_State *L) {
     lua_pushnil(L);
     return 1;
   }
-  e->finished = t->next;
-  if (e->finished == NULL) e->last_finished = &e->finished;
-  t->next = NULL;
-  lua_getiuservalue(L, 1, 1);
-  lua_rawgeti(L, -1, t->self);
-  engine_unanchor(L, 1, t);
+  engine_unlink(t);
+  t->engine = NULL;
+  lua_pushnumber(L, (lua_Number)t->number);
+  return 1;
+}
+
+/* engine:running() -> how many transfers are in flight */
+static int engine_running (lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)engine_check(L)->running);
+  return 1;
+}
+
+/*
+ * engine:pollfd() -> the descriptor that becomes readable when engine:step(0) has something to
+ * do, for the time-outs too. With engine:events() and engine:timeout() it makes the engine an
+ * object that cqueues can poll.
+ */
+static int engine_pollfd (lua_State *L) {
+  lua_pushinteger(L, engine_check(L)->poll);
+  return 1;
+}
+
+static int engine_events (lua_State *L) {
+  engine_check(L);
+  lua_pushliteral(L, "r");
+  return 1;
+}
+
+static int engine_timeout (lua_State *L) {
+  engine_check(L);
+  lua_pushnil(L);
   return 1;
 }
 
@@ -393,9 +462,8 @@ static int engine__gc (lua_State *L) {
   struct engine *e = luaL_checkudata(L, 1, ENGINE);
   bool own = e->pid == getpid();
   sigset_t previous;
-  if (e->multi == NULL) return 0;
   engine_hold_sigpipe(&previous);
-  for (struct transfer *t = e->running, *next; t != NULL; t = next) {
+  for (struct transfer *t = e->first_running, *next; t != NULL; t = next) {
     next = t->next;
     if (own)
       engine_detach(t);
@@ -403,10 +471,15 @@ static int engine__gc (lua_State *L) {
       engine_abandon(t);
     t->engine = NULL;
   }
+  for (struct transfer *t = e->finished; t != NULL; t = t->next)
+    t->engine = NULL;
   while (own && e->nidle > 0)
     curl_easy_cleanup(e->idle[--e->nidle]);
-  if (own) curl_multi_cleanup(e->multi);
+  if (own && e->multi != NULL) curl_multi_cleanup(e->multi);
   e->multi = NULL;
+  if (e->poll > 0) close(e->poll);
+  if (e->timer > 0) close(e->timer);
+  e->poll = e->timer = 0;
   engine_release_sigpipe(&previous);
   return 0;
 }
@@ -416,17 +489,24 @@ int engine_get (lua_State *L) {
   lua_getfield(L, LUA_REGISTRYINDEX, ENGINE ".current");
   struct engine *e = luaL_testudata(L, -1, ENGINE);
   if (e != NULL && e->pid == getpid()) return 1;
-  e = lua_newuserdatauv(L, sizeof *e, 1);
+  e = lua_newuserdatauv(L, sizeof *e, 0);
   memset(e, 0, sizeof *e);
   e->last_finished = &e->finished;
-  luaL_setmetatable(L, ENGINE);
-  lua_newtable(L);
-  lua_setiuservalue(L, -2, 1);
   e->pid = getpid();
+  luaL_setmetatable(L, ENGINE);
+  e->poll = epoll_create1(EPOLL_CLOEXEC);
+  e->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+  struct epoll_event event = {.events = EPOLLIN, .data.fd = e->timer};
+  if (e->poll < 0 || e->timer < 0 || epoll_ctl(e->poll, EPOLL_CTL_ADD, e->timer, &event) != 0)
+    return luaL_error(L, "no descriptor for the transfers: %s", strerror(errno));
   if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK ||
       (e->multi = curl_multi_init()) == NULL)
     return luaL_error(L, "libcurl can't be initialised");
   curl_multi_setopt(e->multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
+  curl_multi_setopt(e->multi, CURLMOPT_SOCKETFUNCTION, engine_on_socket);
+  curl_multi_setopt(e->multi, CURLMOPT_SOCKETDATA, e);
+  curl_multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, engine_on_timer);
+  curl_multi_setopt(e->multi, CURLMOPT_TIMERDATA, e);
   lua_pushvalue(L, -1);
   lua_setfield(L, LUA_REGISTRYINDEX, ENGINE ".current");
   return 1;
@@ -437,6 +517,12 @@ static int transfer_done (lua_State *L) {
   struct transfer *t = engine_transfer(L, 1);
   if (!t->done && t->engine != NULL && t->engine->pid != getpid()) engine_abandon(t);
   lua_pushboolean(L, t->done);
+  return 1;
+}
+
+/* transfer:number() -> what engine:next() calls it */
+static int transfer_number (lua_State *L) {
+  lua_pushnumber(L, (lua_Number)engine_transfer(L, 1)->number);
   return 1;
 }
 
@@ -496,8 +582,13 @@ static int transfer_headers (lua_State *L) {
   return 1;
 }
 
-/* Ends the transfer where it is and wipes what it holds; its references stay. */
-static void transfer_free (struct transfer *t) {
+/*
+ * transfer:cancel() Ends it, if it is in flight, and wipes what it holds. What was sent has
+ * been sent. Lua does not collect what a finalizer makes while the state is closed: there, this
+ * is what frees it.
+ */
+static int transfer_cancel (lua_State *L) {
+  struct transfer *t = engine_transfer(L, 1);
   sigset_t previous;
   engine_hold_sigpipe(&previous);
   if (t->easy != NULL && t->engine == NULL)
@@ -506,53 +597,34 @@ static void transfer_free (struct transfer *t) {
     engine_detach(t);
   else if (t->easy != NULL)
     engine_abandon(t);
+  else if (t->engine != NULL)
+    engine_unlink(t);
   engine_release_sigpipe(&previous);
+  if (!t->done) {
+    t->code = CURLE_ABORTED_BY_CALLBACK;
+    strcpy(t->problem, "the call was cancelled");
+  }
   t->easy = NULL;
+  t->engine = NULL;
+  t->done = true;
   buffer_free(&t->authorization);
   buffer_free(&t->form);
   buffer_free(&t->head);
   buffer_free(&t->body);
-}
-
-/*
- * transfer:cancel() Ends it, if it is in flight, and wipes what it holds. What was sent has
- * been sent. Lua does not collect what a finalizer makes while the state is closed: there, this
- * is what frees it.
- */
-static int transfer_cancel (lua_State *L) {
-  struct transfer *t = engine_transfer(L, 1);
-  bool in_flight = t->easy != NULL && t->engine != NULL;
-  struct engine *e = t->engine;
-  transfer_free(t);
-  lua_getfield(L, LUA_REGISTRYINDEX, ENGINE ".current");
-  if (in_flight && luaL_testudata(L, -1, ENGINE) == e) engine_unanchor(L, lua_gettop(L), t);
-  if (in_flight) {
-    t->engine = NULL;
-    t->done = true;
-    t->code = CURLE_ABORTED_BY_CALLBACK;
-    strcpy(t->problem, "the call was cancelled");
-  }
-  return 0;
-}
-
-static int transfer__gc (lua_State *L) {
-  transfer_free(engine_transfer(L, 1));
   return 0;
 }
 
 static const luaL_Reg transfer_functions[] = {
-    {"done", transfer_done},
-    {"status", transfer_status},
-    {"header", transfer_header},
-    {"headers", transfer_headers},
-    {"cancel", transfer_cancel},
-    {"__gc", transfer__gc},
-    {NULL, NULL},
+    {"done", transfer_done},       {"number", transfer_number},
+    {"status", transfer_status},   {"header", transfer_header},
+    {"headers", transfer_headers}, {"cancel", transfer_cancel},
+    {"__gc", transfer_cancel},     {NULL, NULL},
 };
 
 static const luaL_Reg engine_functions[] = {
-    {"submit", engine_submit}, {"step", engine_step}, {"next", engine_next},
-    {"__gc", engine__gc},      {NULL, NULL},
+    {"submit", engine_submit}, {"step", engine_step},       {"next", engine_next},
+    {"pollfd", engine_pollfd}, {"events", engine_events},   {"timeout", engine_timeout},
+    {"__gc", engine__gc},      {"running", engine_running}, {NULL, NULL},
 };
 
 void engine_register (lua_State *L) {

@@ -12,12 +12,12 @@
 
 struct engine;
 
-/* One try at a request. While it is in flight its engine keeps it and the request alive. */
+/* One try at a request, which it keeps alive. It is in flight while somebody holds it. */
 struct transfer {
-  struct engine *engine;         /* NULL unless in flight */
+  struct engine *engine;         /* NULL unless in one of its lists: in flight, or finished */
   CURL *easy;                    /* NULL unless in flight */
-  struct transfer *next, **link; /* of the list it is in: running or finished */
-  int self, request; /* references in the engine's table; LUA_NOREF when not in flight */
+  struct transfer *next, **link; /* of the list it is in */
+  double number;                 /* which tells it from the engine's others */
   bool done;
   bool
       repeatable; /* libcurl may send again on a new connection if the old one turns out dead */

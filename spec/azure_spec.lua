@@ -195,7 +195,8 @@ describe("a client secret credential", function()
     assert.is_table((call(adf)))
     support.control("POST", "tokens/revoke")
     support.control("DELETE", "requests")
-    support.fault(entra { delay = 0.1 })
+    support.fault { entra { delay = 0.1 },
+      { delay = 0.2, times = 32, match = { service = "arm" } } } -- none is refused before all are sent
     local _, failures = cloudsync.map(items, function()
       local result, response = call(adf)
       if result and response.attempts > 2 then return nil, "more than one repeat" end

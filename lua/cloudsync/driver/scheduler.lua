@@ -9,7 +9,7 @@ local scheduler = {}
 local LONGEST_STEP = 0.5 -- s; so that a signal handler of the interpreter's gets its turn
 
 local tasks = setmetatable({}, { __mode = "k" }) -- coroutine -> its task
-local waiting, last_engine = {}, nil -- transfer -> the task that waits for it
+local waiting, last_engine = {}, nil -- number of a transfer -> the task that waits for it
 local ready, first, last = {}, 1, 0 -- a queue of tasks
 local timers = {} -- a binary heap of {at, task}
 local depth = 0 -- of tasks that run, one inside of another
@@ -59,12 +59,10 @@ local function step(seconds)
     if last >= first then return end
   end
   engine:step(seconds)
-  local transfer = engine:next()
-  while transfer do
-    local task = waiting[transfer]
-    waiting[transfer] = nil
+  for number in engine.next, engine do
+    local task = waiting[number]
+    waiting[number] = nil
     if task then wake(task) end
-    transfer = engine:next()
   end
 end
 
@@ -146,7 +144,7 @@ end
 function scheduler.wait(transfer)
   local task = scheduler.current()
   while not transfer:done() do
-    waiting[transfer] = task
+    waiting[transfer:number()] = task
     suspend(task)
   end
 end
