@@ -4,4 +4,5 @@ max_code_line_length = 100
 max_comment_line_length = 120
 files["spec/*_spec.lua"] = { std = "max+busted" }
 files["spec/simulator/*.lua"] = { std = "ngx_lua" }
+files["lua/cloudsync/driver/nginx.lua"] = { std = "ngx_lua" }
 files["spec/fixtures"] = { max_line_length = false }

@@ -140,7 +140,7 @@ describe("cloudsync.map", function()
     it(("has %d calls in flight with a concurrency of %d"):format(expected, concurrency), function()
       wait_for_quiet()
       -- long enough for the last of them to be sent before the first is answered
-      support.control("POST", "settings", { latency = 0.02 + 0.01 * expected })
+      support.control("POST", "settings", { latency = 0.02 + 0.06 * expected })
       local adf = support.datafactory()
       local results, failures = map(numbers(24), function(item)
         return status(adf, ("ir-%04d"):format(item))

@@ -90,8 +90,9 @@ end
 -- Sends the request once. Returns the result, the transfer and, in place of a result, the failure
 -- and what the service says of when to come back.
 local function try(self, request, timeout, token)
+  local waiter = driver.current()
   local transfer = core.engine():submit(request, self.transport, timeout, token)
-  driver.current().wait(transfer)
+  waiter.wait(transfer)
   local ok, result = core.interpret(transfer, request)
   if ok then return result, transfer end
   local after = retry.after(transfer)
@@ -119,6 +120,7 @@ local PASSED = { kind = "timeout", outcome = "not_sent",
 -- @tparam ?number deadline by `core.now()`; made of the options where it is not given
 -- @return the result and `{status, headers, request_id, attempts, elapsed}`, or nil and an error
 function Client:send(request, options, deadline)
+  driver.current() -- raises where no call can be made, before anything is done for it
   local started = core.now()
   local allowed = options.deadline or self.options.deadline
   deadline = deadline or (allowed and started + allowed) or math.huge

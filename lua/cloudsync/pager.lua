@@ -6,7 +6,7 @@
 local core = require "cloudsync.core"
 local driver = require "cloudsync.driver"
 local errors = require "cloudsync.error"
-local scheduler = require "cloudsync.driver.scheduler"
+local tasks = require "cloudsync.tasks"
 
 local Pager = {}
 Pager.__index = Pager
@@ -90,7 +90,7 @@ end
 local function turn_page(self)
   local items, err
   if self.ahead then items, err = self.ahead:wait() else items, err = next_page(self) end
-  self.ahead = items and self.reads_ahead and scheduler.spawn(next_page, self)
+  self.ahead = items and self.reads_ahead and tasks.spawn(next_page, self)
   self.items, self.index, self.ended = items or {}, 0, not items
   return items, err
 end

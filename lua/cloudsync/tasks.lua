@@ -2,15 +2,43 @@
 local core = require "cloudsync.core"
 local driver = require "cloudsync.driver"
 local check = require "cloudsync.options".check
-local scheduler = require "cloudsync.driver.scheduler"
 
 local tasks = {}
 
---- Starts a task. It runs while something waits: another call, `task:wait()`, `run`.
+local unpack = table.unpack or unpack
+
+local Task = {}
+Task.__index = Task
+
+--- Waits for the task to end.
+-- @tparam ?number timeout seconds
+-- @return what its function returned; `nil, "timeout"` if it has not ended in time
+function Task:wait(timeout)
+  if not self.ended:wait(timeout and core.now() + timeout) then return nil, "timeout" end
+  if not self.ok then error(self.results[1], 0) end
+  return unpack(self.results, 1, self.results.n)
+end
+
+local function finish(task, ok, ...)
+  task.ok, task.results = ok, { n = select("#", ...), ... }
+  task.ended:set()
+end
+
+--- Starts a task. It runs while something waits: another call, `task:wait()`, `run`. In nginx it is a
+-- light thread of the request.
 -- @tparam function fn
 -- @param ... its arguments
 -- @return a task; `task:wait(timeout?)` returns what `fn` returned and raises what it raised
-tasks.spawn = scheduler.spawn
+function tasks.spawn(fn, ...)
+  if type(fn) ~= "function" then
+    error("cloudsync.spawn: function expected, got " .. type(fn), 2)
+  end
+  local waiter = driver.current()
+  local task = setmetatable({ ended = waiter.event() }, Task)
+  local arguments = { n = select("#", ...), ... }
+  waiter.spawn(function() finish(task, pcall(fn, unpack(arguments, 1, arguments.n))) end)
+  return task
+end
 
 --- Suspends the task, or the program outside of one, for some seconds.
 -- @tparam number seconds
@@ -25,7 +53,7 @@ end
 -- @tparam function fn
 -- @return what it returned; raises what it raised
 function tasks.run(fn, ...)
-  return scheduler.spawn(fn, ...):wait()
+  return tasks.spawn(fn, ...):wait()
 end
 
 --- Seconds on a clock that is never set.
@@ -89,7 +117,7 @@ function tasks.map(items, fn, options)
   end
   local workers = {}
   local count = is_callable(items) and limit or math.min(limit, #items)
-  for i = 1, count do workers[i] = scheduler.spawn(work) end
+  for i = 1, count do workers[i] = tasks.spawn(work) end
   for _, worker in ipairs(workers) do worker:wait() end
   table.sort(failures, function(a, b) return a.index < b.index end)
   return results, failures

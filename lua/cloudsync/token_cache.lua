@@ -20,8 +20,7 @@ end
 
 -- Fetches a token for all who wait. Returns it, or nil and an error.
 local function refresh(self, entry, scope, deadline)
-  local event = driver.current().event()
-  entry.refreshing = event
+  local event = entry.refreshing
   local ok, token, life = pcall(self.fetch, scope, deadline)
   entry.refreshing = nil
   local now = core.now()
@@ -58,7 +57,9 @@ function TokenCache:get(scope, rejected, deadline)
     end
     if now < entry.failed_until then return nil, entry.failure end
     if not entry.refreshing then
-      local token, failure = refresh(self, entry, scope, deadline)
+      local waiter = driver.current()
+      entry.refreshing = waiter.event()
+      local token, failure = waiter.outlive(refresh, self, entry, scope, deadline)
       if token then return token, entry.expires_on end
       if not usable then return nil, failure end
       return entry.token, entry.expires_on

@@ -96,10 +96,13 @@ end
 
 -- One safe request tells which base hybrid linked mode is on, whatever its answer is otherwise.
 local function probe(self)
-  local _, err = without_session(self).links:list()
-  if err and not err.status then return err end
-  if err and err.status == 404 then self.dialect = DIALECTS.rest end
-  self.found = true
+  local ok, result, err = pcall(function() return without_session(self).links:list() end)
+  if ok and err and err.status == 404 then self.dialect = DIALECTS.rest end
+  self.found = ok and not (err and not err.status)
+  self.probing:set()
+  self.probing = false
+  if not ok then error(result, 0) end
+  return not self.found and err or nil
 end
 
 -- Probes once for all calls that wait for it.
@@ -107,12 +110,9 @@ local function find_dialect(self)
   if self.options.api ~= "auto" then return end
   while not self.found do
     if not self.probing then
-      self.probing = driver.current().event()
-      local ok, err = pcall(probe, self)
-      self.probing:set()
-      self.probing = false
-      if not ok then error(err, 0) end
-      return err
+      local waiter = driver.current()
+      self.probing = waiter.event()
+      return waiter.outlive(probe, self)
     end
     self.probing:wait()
   end
@@ -133,10 +133,7 @@ local function new_session_guard(self, id)
   guarded.guard = new_guard(function()
     if not guarded.id then return end
     pcall(function()
-      local engine, deadline = core.engine(), core.now() + GOODBYE
-      local transfer = engine:submit(request, transport, GOODBYE, id)
-      repeat engine:step(0.1) until transfer:done() or core.now() > deadline
-      transfer:cancel()
+      driver.any().finish(core.engine():submit(request, transport, GOODBYE, id))
     end)
   end)
   return guarded

@@ -1,7 +1,9 @@
 --- Runs tasks (coroutines) that wait for transfers, for a time or for each other.
 --
--- What a driver offers: `wait(transfer)`, `sleep(seconds)`, and `event()`, an object with
--- `wait(deadline?)` and `set()`.
+-- What every driver offers: `wait(transfer)`; `sleep(seconds)`; `spawn(fn)`; `event()`, an object with
+-- `wait(deadline?)` and `set()`; `finish(transfer)`, which lets a transfer that nobody waits for come to
+-- its end; `outlive(fn, ...)`, which calls a function whose work others need, and which is to be
+-- done also where the caller is ended.
 local core = require "cloudsync.core"
 
 local scheduler = {}
@@ -66,11 +68,9 @@ local function step(seconds)
   end
 end
 
-local function settle(task, ok, ...)
+local function settle(task)
   if coroutine.status(task.coroutine) == "dead" then
     tasks[task.coroutine] = nil -- LuaJIT's weak tables keep a key that its value leads to
-    task.done, task.ok, task.results = true, ok, { n = select("#", ...), ... }
-    task.ended:set()
   elseif not task.suspended then
     wake(task) -- the function yielded by itself: it goes on after the others
   end
@@ -91,8 +91,9 @@ local function run_ready()
     if coroutine.status(task.coroutine) == "suspended" then
       task.suspended = false
       depth = depth + 1
-      settle(task, coroutine.resume(task.coroutine))
+      coroutine.resume(task.coroutine)
       depth = depth - 1
+      settle(task)
     end
   end
 end
@@ -182,33 +183,12 @@ function Event:wait(deadline)
   return self.happened or false
 end
 
-local Task = {}
-Task.__index = Task
-
 --- Starts a task; it runs while something waits.
--- @tparam function fn called with the other arguments
--- @return a task with `wait(timeout?)`, which returns what `fn` returned and raises what it raised
-function scheduler.spawn(fn, ...)
-  if type(fn) ~= "function" then
-    error("cloudsync.spawn: function expected, got " .. type(fn), 2)
-  end
-  local arguments = { n = select("#", ...), ... }
-  local task = setmetatable({ ended = scheduler.event() }, Task)
-  task.coroutine = coroutine.create(function()
-    return fn((table.unpack or unpack)(arguments, 1, arguments.n))
-  end)
+-- @tparam function fn which raises nothing
+function scheduler.spawn(fn)
+  local task = { coroutine = coroutine.create(fn) }
   tasks[task.coroutine] = task
   wake(task)
-  return task
-end
-
---- Waits for the task to end.
--- @tparam ?number timeout seconds
--- @return what its function returned; `nil, "timeout"` if it has not ended in time
-function Task:wait(timeout)
-  if not self.ended:wait(timeout and core.now() + timeout) then return nil, "timeout" end
-  if not self.ok then error(self.results[1], 0) end
-  return (table.unpack or unpack)(self.results, 1, self.results.n)
 end
 
 return scheduler
