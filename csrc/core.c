@@ -134,6 +134,18 @@ static int core_is_token (lua_State *L) {
   return 1;
 }
 
+/* is_yieldable() -> whether the code that calls can yield; nginx hides coroutine.isyieldable */
+static int core_is_yieldable (lua_State *L) {
+  lua_pushboolean(L, lua_isyieldable(L));
+  return 1;
+}
+
+/* is_main_thread() -> whether the code that calls is in no coroutine */
+static int core_is_main_thread (lua_State *L) {
+  lua_pushboolean(L, lua_pushthread(L));
+  return 1;
+}
+
 /* parse_date(text) -> seconds since 1970 of an HTTP date (RFC 9110), or nil */
 static int core_parse_date (lua_State *L) {
   time_t date = curl_getdate(luaL_checkstring(L, 1), NULL);
@@ -158,6 +170,8 @@ static const luaL_Reg core_functions[] = {
     {"now", core_now},
     {"random", core_random},
     {"is_token", core_is_token},
+    {"is_yieldable", core_is_yieldable},
+    {"is_main_thread", core_is_main_thread},
     {"parse_date", core_parse_date},
     {NULL, NULL},
 };

@@ -5,6 +5,10 @@ local ltn12 = require "ltn12"
 
 local support = {}
 
+--- Whether the specs run inside of nginx, whose light threads begin at once, whose worker takes no
+-- signals, and where nothing can wait below a C function.
+support.in_nginx = package.loaded.ngx ~= nil
+
 --- A variable of the simulator's, without its prefix.
 function support.env(name)
   return assert(os.getenv("CLOUDSYNC_SIM_" .. name), "run the specs with `make test`")

@@ -18,6 +18,12 @@ local TYPES = {
         and pcall(function() return assert(value.get_token) end)
     end,
   },
+  dictionary = {
+    name = "one of ngx.shared",
+    has = function(value)
+      return pcall(function() return assert(value.add and value.get and value.set) end)
+    end,
+  },
   number = {
     name = "a number that is not negative",
     has = function(value) return type(value) == "number" and value >= 0 end,
@@ -35,7 +41,7 @@ local options = {}
 --- Raises where an option is unknown or of the wrong type.
 -- @tparam ?table given
 -- @tparam table known the type of each option: one of Lua's, or `text`, `number`, `count`,
---   `credential`, `any`
+--   `credential`, `dictionary`, `any`
 -- @tparam string subject whose options they are
 -- @tparam integer level of the caller that made the mistake, as for `error`
 function options.check(given, known, subject, level)

@@ -11,17 +11,17 @@ TokenCache.__index = TokenCache
 
 local token_cache = {}
 
---- @tparam function fetch called with a scope and a deadline; returns a token and its life in
---   seconds, or nil and an error
+--- @tparam function fetch called with a scope, a deadline and a token that is not to be returned;
+--   returns a token and its life in seconds, or nil and an error
 -- @tparam ?boolean once whether a refused sign-in is never tried again: accounts get locked
 function token_cache.new(fetch, once)
   return setmetatable({ fetch = fetch, once = once, entries = {} }, TokenCache)
 end
 
 -- Fetches a token for all who wait. Returns it, or nil and an error.
-local function refresh(self, entry, scope, deadline)
+local function refresh(self, entry, scope, deadline, rejected)
   local event = entry.refreshing
-  local ok, token, life = pcall(self.fetch, scope, deadline)
+  local ok, token, life = pcall(self.fetch, scope, deadline, rejected)
   entry.refreshing = nil
   local now = core.now()
   local failure
@@ -59,7 +59,8 @@ function TokenCache:get(scope, rejected, deadline)
     if not entry.refreshing then
       local waiter = driver.current()
       entry.refreshing = waiter.event()
-      local token, failure = waiter.outlive(refresh, self, entry, scope, deadline)
+      local token, failure =
+        waiter.outlive(refresh, self, entry, scope, deadline, rejected)
       if token then return token, entry.expires_on end
       if not usable then return nil, failure end
       return entry.token, entry.expires_on

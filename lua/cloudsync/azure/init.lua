@@ -9,6 +9,7 @@ local client = require "cloudsync.client"
 local clouds = require "cloudsync.azure.clouds"
 local core = require "cloudsync.core"
 local errors = require "cloudsync.error"
+local shared_tokens = require "cloudsync.shared_tokens"
 local suggest = require "cloudsync.suggest"
 local token_cache = require "cloudsync.token_cache"
 
@@ -54,9 +55,16 @@ local function fetch(entra, form, scope, deadline)
   return core.secret(answer.access_token), tonumber(answer.expires_in) or DEFAULT_LIFE
 end
 
+-- Tells whose tokens those in a shared cache are: another secret gets no token of this one.
+local function identity_of(authority, form)
+  local whose = ("%s %s %s"):format(authority, form.tenant, form.client_id)
+  return whose .. " " .. ngx.encode_base64(ngx.hmac_sha1(form.client_secret:reveal(), whose))
+end
+
 --- An application that signs in with a client secret.
 -- @tparam table options `tenant_id`, `client_id`, `client_secret`, `cloud` ("public"), `authority`
---   (the cloud's), and transport options
+--   (the cloud's), `cache` (an `ngx.shared.NAME` in which nginx's workers share the tokens: see
+--   `cloudsync.shared_tokens`), and transport options
 -- @return a credential
 function credentials.client_secret_credential(options)
   if type(options) ~= "table" then error("credential: options must be a table", 2) end
@@ -66,7 +74,7 @@ function credentials.client_secret_credential(options)
   local entra = client.new({
     service = "entra", subject = "credential",
     options = { tenant_id = "string", client_id = "string", client_secret = "text",
-      cloud = "string" },
+      cloud = "string", cache = "dictionary" },
   }, settings)
   for _, name in ipairs { "tenant_id", "client_id", "client_secret" } do
     if options[name] == nil then error(("credential: %s is missing"):format(name), 2) end
@@ -75,10 +83,13 @@ function credentials.client_secret_credential(options)
     tenant = options.tenant_id, client_id = options.client_id, grant_type = "client_credentials",
     client_secret = core.secret(options.client_secret),
   }
+  local function from_entra(scope, deadline)
+    return fetch(entra, form, scope, deadline)
+  end
   return setmetatable({
-    cache = token_cache.new(function(scope, deadline)
-      return fetch(entra, form, scope, deadline)
-    end),
+    cache = token_cache.new(options.cache
+      and shared_tokens.wrap(options.cache, identity_of(settings.endpoint, form), from_entra)
+      or from_entra),
   }, Credential)
 end
 

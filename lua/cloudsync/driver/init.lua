@@ -1,5 +1,6 @@
 --- Chooses who waits. Asked each time a call has to wait, never at `require`.
 local blocking = require "cloudsync.driver.blocking"
+local core = require "cloudsync.core"
 local scheduler = require "cloudsync.driver.scheduler"
 
 local driver = {}
@@ -18,7 +19,7 @@ end
 --- The driver for the code that is running.
 function driver.any()
   if package.loaded.ngx then return require "cloudsync.driver.nginx" end
-  return loop() or scheduler.current() and coroutine.isyieldable() and scheduler or blocking
+  return loop() or scheduler.current() and core.is_yieldable() and scheduler or blocking
 end
 
 --- The driver for the code that is running, which can wait; it raises where it can't.

@@ -171,7 +171,7 @@ end
 
 -- Returns whether it happened before the deadline.
 function Event:wait(deadline)
-  local task = coroutine.isyieldable() and scheduler.current()
+  local task = core.is_yieldable() and scheduler.current()
   if not task then
     scheduler.run_until(function() return self.happened end, deadline)
     return self.happened or false

@@ -121,8 +121,11 @@ local function verify(run, entry)
     local part = status ~= nil and stale_part(status)
     if status ~= nil and not part then return true end
     if status == nil and not PASSING[err.kind] then return false, err end
-    failure = err or failure
-    if part then failure = not_in_sync(entry, timeout, part) end
+    if part then
+      failure = not_in_sync(entry, timeout, part)
+    elseif not failure or core.now() < deadline then
+      failure = err -- what the deadline cuts short tells less than what was seen before
+    end
     left = deadline - core.now()
     tasks.sleep(math.max(0, math.min(left, pause * (0.75 + core.random() / 2))))
     pause = math.min(LONGEST_LOOK, pause * 2)
