@@ -30,6 +30,7 @@ LUA_FILES = $(wildcard bin/* bench/*.lua tools/*.lua) examples lua spec
 INCLUDES_lua5.4 := $(shell $(PKG_CONFIG) --cflags lua5.4 2>/dev/null)
 INCLUDES_luajit := $(shell $(PKG_CONFIG) --cflags luajit 2>/dev/null)
 FOUND = $(foreach lua,$(LUAS),$(if $(INCLUDES_$(lua)),$(lua)))
+RUN = $(FOUND) $(if $(filter luajit,$(FOUND)),nginx)
 CORES = $(FOUND:%=$(BUILD)/%/cloudsync/core.so)
 SPEC_MODULES = $(FOUND:%=$(BUILD)/%/process.so)
 
@@ -70,7 +71,7 @@ test:
 	@$(MAKE) --no-print-directory check
 
 check: all $(SPEC_MODULES)
-	@BUILD='$(BUILD)' LUAS='$(LUAS)' WRAPPER='$(WRAPPER)' spec/run $(SPECS)
+	@BUILD='$(BUILD)' LUAS='$(RUN)' WRAPPER='$(WRAPPER)' spec/run $(SPECS)
 
 lint:
 	@tools/deps lint
