@@ -7,6 +7,7 @@ local options_of = require "cloudsync.options"
 local pager = require "cloudsync.pager"
 local retry = require "cloudsync.retry"
 local suggest = require "cloudsync.suggest"
+local throttle = require "cloudsync.throttle"
 
 local client = {}
 
@@ -111,6 +112,22 @@ local function pause(failure, attempts, retries, safe, after)
   return retry.delay(attempts, after)
 end
 
+-- Waits for as long as the service is to be left alone. Returns true, or nil and an error.
+local function admit(self, request, scope, deadline, attempts)
+  local refusal = self.throttle:refusal()
+  local slot = self.throttle:slot(request:name())
+  while not refusal do
+    local seconds, err = self.throttle:delay(scope, slot, deadline)
+    if seconds == 0 then return true end
+    refusal = err
+    if seconds then
+      emit(self, "wait", request, { seconds = seconds })
+      driver.current().sleep(seconds)
+    end
+  end
+  return nil, complete(self, refusal, request, attempts)
+end
+
 local PASSED = { kind = "timeout", outcome = "not_sent",
   message = "the deadline passed before the call was sent" }
 
@@ -127,7 +144,10 @@ function Client:send(request, options, deadline)
   local timeout = options.timeout or self.options.timeout
   local retries = options.retries or self.options.retries
   local attempts, renewed, rejected, failure = 0, false, nil, nil
+  local scope = self.scope and self.scope(request) or ""
   while true do
+    local admitted, refusal = admit(self, request, scope, deadline, attempts)
+    if not admitted then return nil, failure or refusal end
     local token, err = take_token(self, rejected, deadline, request)
     if token == false then return nil, without_token(self, err, request, failure) end
     if rejected and token == rejected then return nil, failure end
@@ -137,6 +157,8 @@ function Client:send(request, options, deadline)
     emit(self, "request", request, { attempt = attempts })
     local result, transfer, failed, after = try(self, request, math.min(timeout, left), token)
     local request_id = transfer:header(self.request_id_header)
+    local delay = failed and pause(failed, attempts, retries, request:is_safe(), after)
+    self.throttle:observe(scope, request:name(), transfer, failed, after or delay)
     if not failed then
       emit(self, "response", request,
         { attempt = attempts, status = transfer:status(), request_id = request_id })
@@ -149,7 +171,6 @@ function Client:send(request, options, deadline)
       return result, response
     end
     failed.request_id = request_id
-    local delay = pause(failed, attempts, retries, request:is_safe(), after)
     failure = complete(self, failed, request, attempts)
     emit(self, "response", request,
       { attempt = attempts, status = failure.status, request_id = request_id, err = failure })
@@ -269,6 +290,8 @@ end
 --   - `pollers`, what the kinds of long work look at (see `cloudsync.poller`);
 --     `start_poller(client, request, result, response)`, which makes one of an operation's answer
 --   - `methods`, what the client has beside its groups
+--   - `scope(request)`, what the service limits together (all that the client calls); `quotas`, the
+--     headers that tell how many calls remain
 -- @tparam table options the user's
 function client.new(spec, options)
   local known, transport = {}, {}
@@ -295,6 +318,7 @@ function client.new(spec, options)
     classify = spec.classify or false, adapt = spec.adapt or false,
     pollers = spec.pollers or NONE, methods = spec.methods or NONE,
     start_poller = spec.start_poller or false,
+    scope = spec.scope or false, throttle = throttle.new(spec.quotas or NONE),
   }, Client)
 end
 

@@ -14,6 +14,15 @@ local function authorise(self, rejected, deadline)
   return self.options.credential:get_token(scope, { rejected = rejected, deadline = deadline })
 end
 
+-- Resource Manager limits the calls of a subscription.
+local function scope_of(request)
+  local _, url = request:target()
+  return url:match "/subscriptions/([^/?]+)" or ""
+end
+
+local QUOTAS = { "x-ms-ratelimit-remaining-subscription-reads",
+  "x-ms-ratelimit-remaining-subscription-writes", "x-ms-ratelimit-remaining-subscription-deletes" }
+
 local methods = {}
 
 --- Goes on with long work that another process, or an earlier one, has begun.
@@ -45,7 +54,7 @@ function datafactory.new(options)
     parameters = { "subscriptionId", "resourceGroupName", "factoryName" },
     endpoint = cloud.endpoint,
     authorise = authorise, pollers = { operation = arm_operation.look },
-    start_poller = arm_operation.start, methods = methods,
+    start_poller = arm_operation.start, methods = methods, scope = scope_of, quotas = QUOTAS,
   }, options)
   return made
 end

@@ -32,8 +32,8 @@ local KINDS = {
 
 local MAY_HAVE_HAPPENED = { service = true, timeout = true, cancelled = true }
 
-local NOT_OFFERED = "this vCenter does not offer the operation: hybrid linked mode's sync is gone "
-  .. "since 8.0 U1, all of it since 9.1"
+local NOT_OFFERED = "this vCenter does not offer the operation on this base: hybrid linked mode's "
+  .. "sync is gone since 8.0 U1, all of it since 9.1; before 7.0 U2 there is only /rest"
 
 -- Whether a 404 is about the operation, not about what it was to work on: by the ids of its messages
 -- where its type does not tell.
