@@ -22,10 +22,15 @@ function driver.any()
   return loop() or scheduler.current() and core.is_yieldable() and scheduler or blocking
 end
 
---- The driver for the code that is running, which can wait; it raises where it can't.
+--- The driver for the code that is running, which can wait; it raises where it can't. Below a C
+-- function that is the blocking one, if the loop does not object.
 function driver.current()
   local found = driver.any()
-  if found.check then found.check() end
+  if found.check then
+    found.check()
+  elseif not core.is_yieldable() then
+    return blocking
+  end
   return found
 end
 

@@ -1,20 +1,35 @@
---- Makes a driver of an event loop that runs coroutines.
+--- Makes a driver of an event loop that runs coroutines: what has to wait in one of them then suspends
+-- that one alone.
 --
--- The loop is given as a table of functions:
+-- The loop is given as a table of functions; `require("cloudsync.driver").add(loop.new(functions))`
+-- makes it known. examples/luv.lua does that for libuv.
 --
---   - `is_current()`: whether the code that runs is a coroutine of the loop's
---   - `signal()`, `wait(signal, seconds)`, `set(signal)`: what one coroutine waits for, until another
---     sets it, which may be before, or the time is over
---   - `sleep(seconds)`
---   - `spawn(fn)`: runs a function in a coroutine of the loop's
---   - `pump(step)`: calls `step()`, which does not wait, whenever the descriptor
---     `cloudsync.core.engine():pollfd()` is readable, or often enough, until `step()` returns false;
---     returns at once, and whether it can
---   - `check()`, which may be left out: raises where the code that runs can't wait
---   - `outlive(fn)`, which may be left out: runs a function where nobody ends it; whether it can
+--   - `is_current()`: whether the code that runs is a coroutine of the loop's. Where it is not, only
+--     `set` may be called
+--   - `signal()`: makes what one coroutine waits for, once
+--   - `wait(signal, seconds)`: suspends the running coroutine until the signal is set, which may be
+--     before, or the time is over; it is finite
+--   - `set(signal)`: has the coroutine that waits go on soon, but not within this call
+--   - `sleep(seconds)`: suspends the running coroutine for no less
+--   - `spawn(fn)`: runs a function, which raises nothing, in a new coroutine of the loop's
+--   - `pump(step)`: begins to call `step()`, which does not wait, whenever the descriptor
+--     `cloudsync.core.engine():pollfd()` is readable (level-triggered; time-outs make it so, too),
+--     and at least twice a second, until `step()` returns false. Returns at once, and whether it
+--     can. After a second without a `step()` it is called again; if the loop was merely held up, it
+--     must not begin anew. Behind true it may return a function that has `step()` called at once
 --
--- `cloudsync.driver.add(loop.new(functions))` makes it known.
+-- These may be left out:
+--
+--   - `runner()`: the loop that runs the code, an object, where there can be several; each then has a
+--     pump of its own
+--   - `check()`: raises where the code that runs can't wait; without it, what has to wait below a C
+--     function holds up the loop
+--   - `outlive(fn)`: runs a function where nobody ends it, and returns whether it can; for loops whose
+--     coroutines can be ended while they wait
+--   - `run(done, deadline)`: called outside of the loop's coroutines, goes on with what `outlive` began
+--     until `done()` is true, at the latest until the deadline by `cloudsync.now()`
 local core = require "cloudsync.core"
+local news = require "cloudsync.driver.news"
 
 local loop = {}
 
@@ -36,8 +51,21 @@ function Event:set()
   self.waiters = {}
 end
 
+-- Waits outside of the loop's coroutines, where only what `outlive` began goes on.
+local function wait_outside(event, deadline)
+  local run = event.host.run
+  if run then run(function() return event.happened end, deadline or math.huge) end
+  if event.happened or deadline and core.now() >= deadline then return event.happened or false end
+  error("cloudsync: what is waited for here happens in an event loop, which stands still "
+    .. "meanwhile; wait in one of its coroutines", 0)
+end
+
 -- Returns whether it happened before the deadline.
 function Event:wait(deadline)
+  local is_current = self.host.is_current
+  if not self.happened and is_current and not is_current() then
+    return wait_outside(self, deadline)
+  end
   while not self.happened do
     local left = deadline and deadline - core.now() or math.huge
     if left <= 0 then return false end
@@ -48,37 +76,63 @@ function Event:wait(deadline)
   return true
 end
 
+-- By the number of a transfer, in whichever loop: who waits for it, who is not kept if it was ended
+-- while waiting; and those that nobody waits for.
+local waiting, kept = setmetatable({}, { __mode = "v" }), {} -- luacheck: ignore 241
+
+-- Tells a pump that one call less needs it, and who waits that there is news.
+local function wake(waiter)
+  local pump = waiter.pump
+  if pump then
+    waiter.pump = nil
+    pump.calls = pump.calls - 1
+    if pump.calls == 0 and pump.hurry then pump.hurry() end
+  end
+  waiter.host.set(waiter.signal)
+end
+
+news.subscribe(function(number)
+  local waiter = waiting[number]
+  waiting[number], kept[number] = nil, nil
+  if waiter then wake(waiter) end
+end, function()
+  for number, waiter in pairs(waiting) do
+    waiting[number] = nil
+    wake(waiter)
+  end
+  kept = {}
+end)
+
+-- What moves the transfers for one loop; it ends with the last of that loop's calls.
+local function new_pump()
+  local pump = { calls = 0, seen = -math.huge } -- how many need it; when it was last seen alive
+  function pump.turn()
+    local going = news.step(0) and (pump.calls > 0 or next(kept) ~= nil)
+    pump.seen = going and core.now() or -math.huge
+    return going
+  end
+  return pump
+end
+
 --- Makes the driver.
 -- @tparam table host see above
 function loop.new(host)
-  -- by the number of a transfer; who was ended while waiting is not kept
-  local waiting, kept = setmetatable({}, { __mode = "v" }), {} -- luacheck: ignore 241
-  local pumped = -math.huge -- when a pump was last seen alive
+  local pumps = setmetatable({}, { __mode = "k" }) -- by what runs them
 
-  -- Steps the engine and wakes those whose transfers are done. Returns whether any is in flight.
-  local function step()
-    local engine = core.engine()
-    engine:step(0)
-    for number in engine.next, engine do
-      local signal = waiting[number]
-      waiting[number], kept[number] = nil, nil
-      if signal then host.set(signal) end
-    end
-    return engine:running() > 0
-  end
-
-  local function turn()
-    local going = step()
-    pumped = going and core.now() or -math.huge
-    return going
+  local function own_pump()
+    local runner = host.runner and host.runner() or host
+    pumps[runner] = pumps[runner] or new_pump()
+    return pumps[runner]
   end
 
   -- Steps, and sees to it that it goes on. Returns for how long one may wait for that.
-  local function pump()
-    if not step() or core.now() - pumped < STALLED then return STALLED end
-    pumped = core.now()
-    if host.pump(turn) then return STALLED end
-    pumped = -math.huge
+  local function drive(pump)
+    if not news.step(0) or core.now() - pump.seen < STALLED then return STALLED end
+    pump.seen = core.now()
+    local can, hurry = host.pump(pump.turn)
+    pump.hurry = can and hurry
+    if can then return STALLED end
+    pump.seen = -math.huge
     return WITHOUT_PUMP
   end
 
@@ -86,13 +140,17 @@ function loop.new(host)
     spawn = host.spawn }
 
   function driver.wait(transfer)
-    local seconds = pump()
+    local pump = own_pump()
+    local waiter = { host = host, pump = pump }
+    pump.calls = pump.calls + 1
+    local seconds = drive(pump)
     while not transfer:done() do
-      local signal = host.signal()
-      waiting[transfer:number()] = signal
-      host.wait(signal, seconds)
-      if not transfer:done() then seconds = pump() end
+      waiter.signal = host.signal()
+      waiting[transfer:number()] = waiter
+      host.wait(waiter.signal, seconds)
+      if not transfer:done() then seconds = drive(pump) end
     end
+    if waiter.pump then pump.calls = pump.calls - 1 end
   end
 
   function driver.event()
@@ -101,7 +159,7 @@ function loop.new(host)
 
   function driver.finish(transfer)
     kept[transfer:number()] = transfer
-    pump()
+    drive(own_pump())
   end
 
   function driver.outlive(fn, ...)

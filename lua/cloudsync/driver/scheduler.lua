@@ -5,13 +5,14 @@
 -- its end; `outlive(fn, ...)`, which calls a function whose work others need, and which is to be
 -- done also where the caller is ended.
 local core = require "cloudsync.core"
+local news = require "cloudsync.driver.news"
 
 local scheduler = {}
 
 local LONGEST_STEP = 0.5 -- s; so that a signal handler of the interpreter's gets its turn
 
 local tasks = setmetatable({}, { __mode = "k" }) -- coroutine -> its task
-local waiting, last_engine = {}, nil -- number of a transfer -> the task that waits for it
+local waiting = {} -- number of a transfer -> the task that waits for it
 local ready, first, last = {}, 1, 0 -- a queue of tasks
 local timers = {} -- a binary heap of {at, task}
 local depth = 0 -- of tasks that run, one inside of another
@@ -51,22 +52,14 @@ local function remove_first_timer()
   return timer
 end
 
--- Lets bytes move, waiting up to `seconds`, and wakes the tasks whose transfers are done.
-local function step(seconds)
-  local engine = core.engine()
-  if engine ~= last_engine then
-    -- after a fork: what the parent began will not be done here
-    for _, task in pairs(waiting) do wake(task) end
-    waiting, last_engine = {}, engine
-    if last >= first then return end
-  end
-  engine:step(seconds)
-  for number in engine.next, engine do
-    local task = waiting[number]
-    waiting[number] = nil
-    if task then wake(task) end
-  end
-end
+news.subscribe(function(number)
+  local task = waiting[number]
+  waiting[number] = nil
+  if task then wake(task) end
+end, function()
+  for _, task in pairs(waiting) do wake(task) end
+  waiting = {}
+end)
 
 local function settle(task)
   if coroutine.status(task.coroutine) == "dead" then
@@ -124,7 +117,7 @@ function scheduler.run_until(done, deadline)
     run_ready()
     local left = deadline and deadline - core.now() or math.huge
     if left <= 0 or done() then return end
-    step(idle_time(left))
+    news.step(idle_time(left))
   end
 end
 
@@ -138,7 +131,7 @@ function scheduler.step_until(done, deadline)
   while not done() do
     local left = deadline and deadline - core.now() or math.huge
     if left <= 0 then return end
-    step(math.min(left, LONGEST_STEP))
+    news.step(math.min(left, LONGEST_STEP))
   end
 end
 
