@@ -10,7 +10,7 @@ local semaphore = require "ngx.semaphore"
 local STEP = 0.001 -- s
 
 local CAN_WAIT = { rewrite = true, server_rewrite = true, access = true, content = true,
-  timer = true, ssl_cert = true, ssl_client_hello = true, ssl_session_fetch = true }
+  timer = true, ssl_cert = true }
 
 local host = {}
 
