@@ -1,4 +1,5 @@
 #include "transport.h"
+#include "secret.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -130,7 +131,9 @@ static void transport_read_endpoint (lua_State *L, struct transport *t, int kept
                 (strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") == host_length);
 }
 
-/* [-0, +0] Reads the options that are strings; none may hold a NUL or a line break. */
+/*
+ * [-0, +0] Reads the options that are strings, or secrets; none may hold a NUL or a line break.
+ */
 static void transport_read_strings (lua_State *L, struct transport *t, int kept) {
   const struct {
     const char *name;
@@ -152,11 +155,15 @@ static void transport_read_strings (lua_State *L, struct transport *t, int kept)
       lua_pop(L, 1);
       continue;
     }
-    if (lua_type(L, -1) != LUA_TSTRING) luaL_error(L, "%s must be a string", options[i].name);
-    const char *text = lua_tolstring(L, -1, &length);
+    const char *text = secret_tolstring(L, -1, &length);
+    if (text == NULL) {
+      luaL_error(L, "%s must be a string", options[i].name);
+      return;
+    }
     if (strcspn(text, "\r\n") != length)
       luaL_error(L, "%s has a line break or a NUL in it", options[i].name);
-    *options[i].field = transport_keep(L, kept, options[i].name);
+    *options[i].field = text;
+    lua_setfield(L, kept, options[i].name);
   }
 }
 

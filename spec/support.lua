@@ -78,8 +78,9 @@ end
 --- Runs a script, in which `support` is this module, under the same interpreter.
 -- @tparam string script
 -- @tparam ?table simulator variables of a simulator of its own, around the script
+-- @tparam ?table variables of the script's environment; false for one that is not to be set
 -- @return what it printed, and its exit status
-function support.run_script(script, simulator)
+function support.run_script(script, simulator, variables)
   local path, output = os.tmpname(), os.tmpname()
   local file = assert(io.open(path, "w"))
   file:write('local support = require "spec.support"\n', script)
@@ -92,6 +93,10 @@ function support.run_script(script, simulator)
       command[#command + 1] = ("CLOUDSYNC_SIM_%s=%s"):format(name, value)
     end
     command[#command + 1] = 'spec/simulator/run env LD_PRELOAD="$preload"'
+  end
+  for name, value in support.sorted(variables or {}) do
+    table.insert(command, 1, value and ("export %s='%s';"):format(name, value)
+      or ("unset %s;"):format(name))
   end
   command[#command + 1] = ("%s %s >%s 2>&1"):format(arg[-1], path, output)
   local ok, _, code = os.execute(table.concat(command, " "))

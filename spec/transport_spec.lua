@@ -130,7 +130,7 @@ end)
 
 describe("an option of the connection", function()
   for _, name in ipairs { "ca_file", "ca_path", "client_cert", "client_key", "proxy", "user_agent",
-    "pinned_public_key" } do
+    "pinned_public_key", "referer" } do
     for _, wrong in ipairs { 1, true, {}, print } do
       it(("is refused where %s is a %s"):format(name, type(wrong)), function()
         refused(name, { [name] = wrong })

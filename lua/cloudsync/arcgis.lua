@@ -162,9 +162,9 @@ function arcgis.new(options)
     service = "arcgis", options = OWN_OPTIONS, authorise = authorise, classify = classify,
     pollers = { job = look_at_job }, methods = methods,
   }, settings)
-  if options.portal and not tostring(options.portal):find "^https?://[^/]" then
-    error("arcgis: portal is not a URL such as https://gis.example.com/portal", 2)
-  end
+  local ok, problem = pcall(core.transport, { endpoint = options.portal or options.endpoint,
+    allow_plain_http = options.allow_plain_http })
+  if not ok then error("arcgis: " .. problem:gsub("^endpoint", "portal"), 2) end
   if not options.token and not (options.username and options.password) then
     error("arcgis: username and password are missing, or a token", 2)
   end

@@ -307,6 +307,9 @@ function client.new(spec, options)
   end
   local made, result = pcall(core.transport, transport)
   if not made then error(("%s: %s"):format(subject, result), 3) end
+  for _, name in ipairs { "proxy", "password", "token", "client_secret" } do -- no dump shows them
+    if settings[name] ~= nil then settings[name] = core.secret(settings[name]) end
+  end
   assert(core.decode "0") -- a missing lua-cjson is better found now than after a call
   local defaults = {}
   for _, name in ipairs(spec.parameters or NONE) do defaults[name] = options[name] end

@@ -24,9 +24,9 @@ end
 
 local KIND_BY_STATUS = {
   [400] = "argument", [401] = "auth", [403] = "denied", [404] = "not_found",
-  [405] = "unsupported", [408] = "timeout", [409] = "conflict", [410] = "not_found",
-  [412] = "conflict", [413] = "limit", [422] = "argument", [423] = "busy", [429] = "throttled",
-  [431] = "limit", [501] = "unsupported",
+  [405] = "unsupported", [407] = "transport", [408] = "timeout", [409] = "conflict",
+  [410] = "not_found", [412] = "conflict", [413] = "limit", [422] = "argument", [423] = "busy",
+  [429] = "throttled", [431] = "limit", [501] = "unsupported",
 }
 
 local KIND_BY_HUNDRED = { [2] = "protocol", [3] = "protocol", [4] = "argument", [5] = "service" }
@@ -40,6 +40,13 @@ local MESSAGES = {
   [4] = "the service refused the call and did not say why",
   [5] = "the service failed and did not say why",
 }
+
+local PROXY_REFUSES = "the proxy refused the call: check the user and password in proxy"
+
+-- How nginx, which checks it before all else, words that a client certificate is missing or wrong.
+local CERTIFICATE = "SSL certificate"
+local WANTS_CERTIFICATE = "the server wants another client certificate, or one at all: check "
+  .. "client_cert and client_key"
 
 --- Makes an error of its fields.
 function errors.new(fields)
@@ -58,6 +65,11 @@ end
 function errors.of_call(fields, retry_after)
   local status = fields.status
   local hundred = status and math.floor(status / 100)
+  if status == 407 then
+    fields.message, fields.body = PROXY_REFUSES, nil -- its page may repeat the password
+  elseif status == 400 and fields.body and fields.body:find(CERTIFICATE, 1, true) then
+    fields.kind, fields.message = "denied", WANTS_CERTIFICATE
+  end
   fields.kind = fields.kind or KIND_BY_STATUS[status] or KIND_BY_HUNDRED[hundred] or "protocol"
   fields.message = fields.message or MESSAGES[hundred] or "the service answered with this status"
   if fields.outcome then

@@ -32,6 +32,7 @@ local function refuse (status, code, number, message)
 end
 
 function entra.failure (status)
+  if status < 400 then return answer(status) end
   return refuse(status, status < 500 and "invalid_request" or "temporarily_unavailable", 90033,
     "A transient error has occurred. Please try again.")
 end

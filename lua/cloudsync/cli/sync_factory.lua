@@ -27,7 +27,7 @@ function command.describe(parser)
   parser:option("--endpoint", "Resource Manager's address, where it is not the cloud's.")
   parser:option("--authority", "Address to sign in at. Default: AZURE_AUTHORITY_HOST, the cloud's.")
   parser:option("--ca-file", "File with the certificates to trust.")
-  parser:option("--proxy", "Address of a proxy.")
+  parser:option("--proxy", "Address of a proxy. With a password better in https_proxy.")
   parser:option("--timeout", "Seconds that one request may take. Default: 60."):convert(tonumber)
   parser:epilog("Signs in with AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET.")
 end
