@@ -1,25 +1,18 @@
---- What every failure of a service, or of the way to it, comes to: the error, and how often the
--- service saw the request.
+--- What calls do where a service, or the way to it, fails: errors, repeats, deadlines, limits. What
+-- each fault comes to for each service is in fault_matrix_spec.lua.
 local cloudsync = require "cloudsync"
 local core = require "cloudsync.core"
 local support = require "spec.support"
 
 local RUNTIME = "ir-0001"
-local NEVER = { kind = "reset_before", times = 2 }
-local PAST = "Sun, 06 Nov 1994 08:49:37 GMT"
 
--- The operations by which the table below is tried: one that may be repeated, one that may not,
--- and one of each whose answer has a body.
+-- One that may be repeated, and one that may not.
 local OPERATIONS = {
   get = { action = "getStatus", call = function(adf, options)
     return adf.integration_runtimes:get_status({ integrationRuntimeName = RUNTIME }, options)
   end },
   sync = { action = "syncCredentials", call = function(adf, options)
     return adf.integration_runtimes:sync_credentials({ integrationRuntimeName = RUNTIME }, options)
-  end },
-  renew = { action = "regenerateAuthKey", call = function(adf, options)
-    return adf.integration_runtimes:regenerate_auth_key({ integrationRuntimeName = RUNTIME,
-      regenerateKeyParameters = { keyName = "authKey1" } }, options)
   end },
 }
 
@@ -28,120 +21,7 @@ local PROTOCOLS = {
   { name = "plain HTTP", endpoint = "PLAIN" },
 }
 
--- What a failed call is expected to tell. `tries` is how many there are with one retry.
-local function refused(kind, status)
-  return { kind = kind, outcome = "rejected", status = status, retryable = false, tries = 1 }
-end
-
-local function repeated(kind, outcome, status, seen)
-  return { kind = kind, outcome = outcome, status = status, retryable = true, tries = 2,
-    seen = seen }
-end
-
-local function given_up(kind, outcome, status, seen)
-  return { kind = kind, outcome = outcome, status = status, retryable = false, tries = 1,
-    seen = seen }
-end
-
-local OK = { ok = true, tries = 1 }
-
--- Each: what happens, the fault, what comes of it for a call that may be repeated and for one that
--- may not; `options` of the call, the client's `settings`, `body` where the answer needs one.
-local FAULTS = {}
-
-local function fault(name, rule, safe, unsafe, more)
-  local row = { name = name, rule = rule, safe = safe, unsafe = unsafe or safe }
-  for field, value in pairs(more or {}) do row[field] = value end
-  FAULTS[#FAULTS + 1] = row
-end
-
-for status, kind in pairs {
-  [400] = "argument", [401] = "auth", [403] = "denied", [404] = "not_found",
-  [405] = "unsupported", [409] = "conflict", [410] = "not_found", [412] = "conflict",
-  [413] = "limit", [422] = "argument", [423] = "busy", [431] = "limit",
-} do
-  fault("the status " .. status, { status = status }, refused(kind, status))
-end
-
 local NOW = { ["Retry-After"] = "0" }
-
-fault("the status 408", { status = 408, headers = NOW },
-  repeated("timeout", "unknown", 408), given_up("timeout", "unknown", 408))
-for status, kind in pairs { [500] = "service", [502] = "service", [504] = "service" } do
-  fault(("the status %d"):format(status), { status = status },
-    repeated(kind, "unknown", status), given_up(kind, "unknown", status))
-  fault(("the status %d with Retry-After"):format(status), { status = status, headers = NOW },
-    repeated(kind, "unknown", status), given_up(kind, "unknown", status))
-end
-fault("the status 501", { status = 501 }, given_up("unsupported", "unknown", 501))
-fault("the status 505", { status = 505 }, given_up("service", "unknown", 505))
-fault("the status 503", { status = 503 },
-  repeated("service", "unknown", 503), given_up("service", "unknown", 503))
-fault("the status 503 with a Retry-After that is no time",
-  { status = 503, headers = { ["Retry-After"] = "soon" } },
-  repeated("service", "unknown", 503), given_up("service", "unknown", 503))
-for form, headers in pairs {
-  seconds = NOW, ["a date"] = { ["Retry-After"] = PAST },
-  milliseconds = { ["x-ms-retry-after-ms"] = "1" },
-} do
-  fault("the status 503 with Retry-After in " .. form, { status = 503, headers = headers },
-    repeated("service", "rejected", 503))
-  fault("the status 429 with Retry-After in " .. form, { status = 429, headers = headers },
-    repeated("throttled", "rejected", 429))
-end
-fault("the status 429 without Retry-After", { status = 429 },
-  repeated("throttled", "rejected", 429))
-fault("a proxy's page with the status 502", { kind = "html", status = 502 },
-  repeated("service", "unknown", 502), given_up("service", "unknown", 502))
-fault("a proxy's page with the status 403", { kind = "html", status = 403 },
-  refused("denied", 403))
-fault("a proxy's page with the status 200", { kind = "html" },
-  given_up("protocol", "unknown", 200))
-
-fault("a connection reset before the request is carried out", { kind = "reset_before" },
-  repeated("transport", "unknown"), given_up("transport", "unknown"))
-fault("a connection reset after the request is carried out", { kind = "reset_after" },
-  repeated("transport", "unknown"), given_up("transport", "unknown"))
-fault("a connection reset in the middle of the answer", { kind = "reset_mid_body" },
-  repeated("transport", "unknown"), given_up("transport", "unknown"), { body = true })
-fault("an answer that is cut short", { kind = "truncated" },
-  repeated("transport", "unknown"), given_up("transport", "unknown"), { body = true })
-fault("an answer slower than the timeout", { kind = "slow_body", delay = 0.05 },
-  repeated("timeout", "unknown"), given_up("timeout", "unknown"),
-  { body = true, options = { timeout = 0.2 } })
-fault("an answer later than the timeout", { delay = 0.4 },
-  repeated("timeout", "unknown"), given_up("timeout", "unknown"), { options = { timeout = 0.15 } })
-
-fault("half of a JSON document", { kind = "bad_json" }, given_up("protocol", "unknown", 200))
-fault("JSON that is not UTF-8", { kind = "invalid_utf8" }, given_up("protocol", "unknown", 200))
-fault("JSON nested 2,000 levels deep", { kind = "deep_json" },
-  given_up("protocol", "unknown", 200))
-fault("an answer without an end", { kind = "endless" }, given_up("limit", "unknown"), nil,
-  { settings = { max_response_bytes = 1024 * 1024 } })
-fault("an answer of 5 GiB", { kind = "huge" }, given_up("limit", "unknown"))
-fault("an empty answer", { kind = "empty" }, OK)
-fault("an answer with 200 KiB of headers", { kind = "many_headers" }, OK)
-
-fault("a redirect", { kind = "redirect" }, refused("protocol", 307))
-fault("a redirect with the status 302", { kind = "redirect", status = 302 },
-  refused("protocol", 302))
-for _, status in ipairs { 201, 202, 204 } do
-  fault(("the status %d, which is not documented"):format(status), { status = status },
-    given_up("protocol", "unknown", status))
-end
-
--- The same for what is wrong before there is a connection; the simulator never sees a request.
-local function unreachable(name, endpoint, outcome, settings)
-  outcome.seen = 0
-  FAULTS[#FAULTS + 1] = { name = name, endpoint = endpoint, safe = outcome, unsafe = outcome,
-    settings = settings }
-end
-
-unreachable("a connection that is refused", "REFUSED", repeated("transport", "not_sent"))
-unreachable("a TLS handshake that is refused", "RESET", repeated("transport", "not_sent"))
-unreachable("a certificate for another name", "WRONG_NAME", given_up("transport", "not_sent"))
-unreachable("a certificate of an unknown authority", "ARM", given_up("transport", "not_sent"),
-  { ca_file = false })
 
 local function take(settings)
   local options = {}
@@ -151,25 +31,8 @@ end
 
 local function client(endpoint, settings)
   local options = take(settings)
-  options.endpoint = options.endpoint or support.env(endpoint)
-  if options.ca_file == false then
-    options.ca_file = nil
-    local azure = require "cloudsync.azure"
-    options.credential = azure.static_token_credential(support.env "STATIC_TOKEN")
-    options.subscriptionId = support.env "SUBSCRIPTION_ID"
-    options.resourceGroupName = support.env "RESOURCE_GROUP"
-    options.factoryName = support.env "FACTORY"
-    return require "cloudsync.datafactory".new(options)
-  end
+  options.endpoint = support.env(endpoint)
   return support.datafactory(options)
-end
-
--- Ends the connection that an earlier test has left, so that the next call makes a new one.
-local function cool(endpoint)
-  support.fault(NEVER)
-  OPERATIONS.get.call(client(endpoint), { retries = 0 })
-  support.control("DELETE", "faults")
-  support.control("DELETE", "requests")
 end
 
 local function seen(operation)
@@ -183,60 +46,7 @@ local function elapsed(fn, ...)
 end
 
 describe("a call that meets", function()
-  local random = core.random
-
-  before_each(function()
-    support.reset()
-    core.random = function() return 0.02 end -- the jitter alone; nothing else of the waiting
-  end)
-  after_each(function() core.random = random end)
-
-  local function check(row, expected, operation, endpoint)
-    if row.rule then
-      cool(endpoint)
-      local rule = take(row.rule)
-      rule.times = 0
-      support.fault(rule)
-    end
-    local options = take(row.options)
-    options.retries = options.retries or 1
-    local spent, result, err = elapsed(operation.call, client(endpoint, row.settings), options)
-    assert.is_true(spent < 5, "it took " .. spent .. " s")
-    assert.equal(expected.seen or expected.tries, #seen(operation))
-    assert.equal(0, #support.requests "service=other")
-    if expected.ok then
-      assert.is_nil(err.kind)
-      assert.equal(200, err.status)
-      assert.equal(expected.tries, err.attempts)
-      assert.is_truthy(result)
-      return
-    end
-    assert.is_nil(result)
-    assert.same({ kind = expected.kind, outcome = expected.outcome, status = expected.status,
-      retryable = expected.retryable, attempts = expected.tries },
-      { kind = err.kind, outcome = err.outcome, status = err.status, retryable = err.retryable,
-        attempts = err.attempts })
-    assert.is_string(err.message)
-    assert.is_true(#err.message > 0)
-    assert.equal("datafactory", err.service)
-    assert.is_string(tostring(err))
-  end
-
-  table.sort(FAULTS, function(a, b) return a.name < b.name end)
-
-  for _, row in ipairs(FAULTS) do
-    local safe, unsafe = OPERATIONS.get, row.body and OPERATIONS.renew or OPERATIONS.sync
-    local protocols = row.endpoint and { { endpoint = row.endpoint } } or PROTOCOLS
-    for _, protocol in ipairs(protocols) do
-      local over = protocol.name and " over " .. protocol.name or ""
-      it(row.name .. over .. ", where it may be repeated", function()
-        check(row, row.safe, safe, protocol.endpoint)
-      end)
-      it(row.name .. over .. ", where it may not", function()
-        check(row, row.unsafe, unsafe, protocol.endpoint)
-      end)
-    end
-  end
+  before_each(support.reset)
 
   it("an empty answer where JSON is expected returns true", function()
     support.fault { kind = "empty" }

@@ -179,6 +179,13 @@ describe("vCenter's operations", function()
     end)
   end
 
+  it("leaves alone what is no list of keys and values, although it begins like one", function()
+    local params = { { key = "a", value = 1 }, 2, { value = 3 } }
+    support.fault { match = { service = "vcenter", path = "/hvc/links$" }, status = 200,
+      body = { value = { { link = LINK, params = params } } } }
+    assert.same({ { link = LINK, params = params } }, client { api = "rest" }.links:list())
+  end)
+
   it("unwraps results, and makes maps of lists of keys and values", function()
     for _, base in ipairs(BASES) do
       local vc = client { api = base }

@@ -55,9 +55,10 @@ local function fetch_token(self, deadline)
   if not core.is_token(token) then
     if not errors.is(err) then
       err = errors.new { kind = "protocol", message = "the answer holds no token" }
-    elseif err.outcome == "rejected" and err.kind ~= "throttled" or err.status == 200 then
+    elseif err.outcome == "rejected" and not err.retryable or err.status == 200 then
       err.kind = err.kind == "protocol" and "protocol" or "auth"
     end
+    err.message = "no token from ArcGIS: " .. err.message
     return nil, err
   end
   local expires = tonumber(answer.expires)

@@ -72,11 +72,13 @@ function errors.of_call(fields, retry_after)
   end
   fields.kind = fields.kind or KIND_BY_STATUS[status] or KIND_BY_HUNDRED[hundred] or "protocol"
   fields.message = fields.message or MESSAGES[hundred] or "the service answered with this status"
-  if fields.outcome then
+  if status == 429 or status == 503 and retry_after then
+    fields.outcome = "rejected" -- whatever its words: it is repeated for that
+  elseif fields.outcome then
     return errors.new(fields) -- the service's own words tell
   elseif not status then
     fields.outcome = fields.sent and "unknown" or "not_sent"
-  elseif REJECTED_BY_HUNDRED[hundred] and status ~= 408 or status == 503 and retry_after then
+  elseif REJECTED_BY_HUNDRED[hundred] and status ~= 408 then
     fields.outcome = "rejected"
   else
     fields.outcome = "unknown"

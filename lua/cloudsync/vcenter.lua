@@ -60,11 +60,20 @@ local function classify(fields)
   end
 end
 
+-- Whether every item is a {key, value}, and there is one.
+local function is_map(list)
+  if type(list) ~= "table" then return false end
+  for _, pair in ipairs(list) do
+    if type(pair) ~= "table" or pair.key == nil then return false end
+  end
+  return list[1] ~= nil
+end
+
 -- On /rest a map is a list of {key, value}.
 local function restore_maps(value)
   if type(value) ~= "table" then return value end
   for name, item in pairs(value) do
-    if name == "params" and type(item) == "table" and type(item[1]) == "table" and item[1].key then
+    if name == "params" and is_map(item) then
       local map = {}
       for _, pair in ipairs(item) do map[pair.key] = restore_maps(pair.value) end
       value[name] = map
@@ -145,8 +154,11 @@ local function open_session(self, deadline)
   local allowed = deadline and deadline < math.huge and math.max(0, deadline - core.now()) or nil
   local id, err = login.session:create(nil, { deadline = allowed })
   if type(id) ~= "string" or not core.is_token(id) then
-    return nil, errors.is(err) and err
-      or errors.new { kind = "protocol", message = "the login gave no session" }
+    if not errors.is(err) then
+      err = errors.new { kind = "protocol", message = "the answer holds none" }
+    end
+    err.message = "no session from vCenter: " .. err.message
+    return nil, err
   end
   id = core.secret(id)
   if self.guarded then self.guarded.id = nil end
