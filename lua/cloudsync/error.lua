@@ -1,7 +1,8 @@
 --- Failures as values: what happened, to which call, what became of the request.
 --
 -- Fields: `kind`, `code` (the service's own), `message`, `status`, `target`, `details`, `service`,
--- `operation`, `request_id`, `attempts`, `retryable`, `outcome`, `body`.
+-- `operation`, `request_id`, `attempts`, `retryable`, `retry_after` (seconds, where the service tells),
+-- `outcome`, `body`.
 --
 -- `kind` is one of `argument`, `auth`, `denied`, `not_found`, `conflict`, `busy`, `throttled`,
 -- `service`, `unsupported`, `protocol`, `transport`, `timeout`, `limit`, `cancelled`, `job`.
@@ -65,6 +66,7 @@ end
 function errors.of_call(fields, retry_after)
   local status = fields.status
   local hundred = status and math.floor(status / 100)
+  fields.retry_after = retry_after
   if status == 407 then
     fields.message, fields.body = PROXY_REFUSES, nil -- its page may repeat the password
   elseif status == 400 and fields.body and fields.body:find(CERTIFICATE, 1, true) then

@@ -36,7 +36,7 @@ function Throttle:refusal()
     return nil
   end
   return { kind = "service", code = "CircuitOpen", outcome = "not_sent", retryable = true,
-    message = ("not sent: the last %d calls failed (%s); the service is asked again in %.0f s")
+    retry_after = self.rest_until - now, message = ("not sent: the last %d calls failed (%s); the service is asked again in %.0f s")
       :format(self.failures, tostring(self.last), self.rest_until - now) }
 end
 
@@ -60,7 +60,7 @@ function Throttle:delay(scope, slot, deadline)
   local now = core.now()
   local held = (self.held[scope] or 0) - now
   if held > PATIENCE or held > 0 and now + held >= deadline then
-    return nil, { kind = "throttled", outcome = "not_sent", retryable = true,
+    return nil, { kind = "throttled", outcome = "not_sent", retryable = true, retry_after = held,
       message = ("not sent: the service asked to come back in %.3g s"):format(held) }
   end
   if held > 0 then
@@ -75,7 +75,7 @@ local function note_quota(self, scope, operation, answer)
     if remaining then
       local key = scope .. " " .. header
       local pace = self.paces[key] or { next = 0 }
-      pace.gap = SLOWEST * math.max(0, 1 - remaining / LOW)
+      pace.gap = SLOWEST * math.max(0, math.min(1, 1 - remaining / LOW))
       self.paces[key], self.pace_of[operation] = pace, pace
       return
     end
