@@ -5,22 +5,24 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <strings.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ENGINE   "cloudsync.engine"
 #define TRANSFER "cloudsync.transfer"
 
-#define MAX_IDLE         64                   /* easy handles kept for reuse */
 #define MAX_HEAD         ((size_t)256 * 1024) /* bytes of headers of one answer */
 #define MAX_IDLE_SECONDS 50L /* below servers' usual limits: they seldom close first */
 
-#define MAX_EVENTS 128 /* of one step */
+#define MIN_SECONDS 0.0005 /* of the timer: by libcurl's clock it may be too early */
+#define MAX_EVENTS  128    /* of one step */
 
 /*
  * One for each Lua state and process. It keeps no transfer alive: one that nobody waits for is
@@ -31,11 +33,11 @@ struct engine {
   pid_t pid;       /* the process it was made in; in any other it is not touched */
   int poll, timer; /* an epoll of libcurl's sockets and of the timer of its next time-out */
   bool due;        /* libcurl asks for its turn at once */
-  double number;   /* of the last transfer */
-  size_t running;  /* how many are in flight */
+  double wanted, armed; /* when libcurl asks for it, and when the timer runs out */
+  bool failed;          /* it could not do what it was told */
+  double number;        /* of the last transfer */
+  size_t running;       /* how many are in flight */
   struct transfer *first_running, *finished, **last_finished;
-  CURL *idle[MAX_IDLE];
-  size_t nidle;
 };
 
 /* OpenSSL writes to sockets without MSG_NOSIGNAL: SIGPIPE must not reach the host program. */
@@ -135,18 +137,16 @@ static void engine_unlink (struct transfer *t) {
   t->link = NULL;
 }
 
-/* Takes the transfer out of libcurl, keeping the easy handle for the next one. */
+/*
+ * Takes the transfer out of libcurl. Its handle is not kept for another one: where memory runs
+ * out curl_easy_reset leaves a handle that can't receive, and does not tell.
+ */
 static void engine_detach (struct transfer *t) {
   struct engine *e = t->engine;
   engine_unlink(t);
   e->running--;
   curl_multi_remove_handle(e->multi, t->easy);
-  if (e->nidle < MAX_IDLE) {
-    curl_easy_reset(t->easy);
-    e->idle[e->nidle++] = t->easy;
-  } else {
-    curl_easy_cleanup(t->easy);
-  }
+  curl_easy_cleanup(t->easy);
   t->easy = NULL;
   buffer_free(&t->authorization);
   buffer_free(&t->form);
@@ -163,6 +163,16 @@ static void engine_abandon (struct transfer *t) {
   strcpy(t->problem, "the process was forked while the call was in flight");
 }
 
+/* Moves a transfer in flight into the queue of those that are done. */
+static void engine_finish (struct engine *e, struct transfer *t, CURLcode code) {
+  t->code = code;
+  t->done = true;
+  engine_detach(t);
+  t->link = e->last_finished;
+  *e->last_finished = t;
+  e->last_finished = &t->next;
+}
+
 /* Moves what libcurl has finished into the queue. */
 static void engine_collect (struct engine *e) {
   CURLMsg *message;
@@ -174,17 +184,12 @@ static void engine_collect (struct engine *e) {
     curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &t);
     curl_easy_getinfo(message->easy_handle, CURLINFO_RESPONSE_CODE, &t->status);
     curl_easy_getinfo(message->easy_handle, CURLINFO_HTTP_CONNECTCODE, &t->proxy_status);
-    t->code = code;
-    t->done = true;
 #if LIBCURL_VERSION_NUM < 0x075000
     double connected = 0;
     curl_easy_getinfo(message->easy_handle, CURLINFO_PRETRANSFER_TIME, &connected);
     t->sends = connected > 0;
 #endif
-    engine_detach(t);
-    t->link = e->last_finished;
-    *e->last_finished = t;
-    e->last_finished = &t->next;
+    engine_finish(e, t, code);
   }
 }
 
@@ -204,45 +209,89 @@ static int engine_on_socket (CURL *easy, curl_socket_t socket, int what, void *d
   return epoll_ctl(e->poll, known == NULL ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, socket, &event);
 }
 
+static double engine_now (void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
 /* libcurl's word on when it wants its turn; -1 for never. */
 static int engine_on_timer (CURLM *multi, long milliseconds, void *data) {
   struct engine *e = data;
-  struct itimerspec at = {.it_value = {milliseconds / 1000, milliseconds % 1000 * 1000000}};
   (void)multi;
   e->due = milliseconds == 0;
-  if (milliseconds < 0) memset(&at, 0, sizeof at);
-  if (milliseconds == 0) at.it_value.tv_nsec = 1; /* a zero would disarm it */
-  return timerfd_settime(e->timer, 0, &at, NULL);
+  e->wanted = milliseconds < 0 ? HUGE_VAL : engine_now() + (double)milliseconds / 1000;
+  return 0;
 }
 
-/* Lets libcurl have the turns it asks for. */
-static void engine_turn (struct engine *e) {
+/*
+ * Sets the timer where it would be late. Where it is early it stays: most time-outs are put off
+ * again and again, and never come.
+ */
+static void engine_arm (struct engine *e) {
+  if (e->wanted >= e->armed) return;
+  double seconds = e->wanted - engine_now();
+  if (seconds < MIN_SECONDS) seconds = MIN_SECONDS;
+  struct itimerspec at = {.it_value.tv_sec = (time_t)seconds};
+  at.it_value.tv_nsec = (long)((seconds - (double)at.it_value.tv_sec) * 1e9);
+  timerfd_settime(e->timer, 0, &at, NULL);
+  e->armed = e->wanted;
+}
+
+/* The timer has run out. */
+static void engine_ring (struct engine *e) {
+  uint64_t times;
+  if (read(e->timer, &times, sizeof times) != sizeof times) return;
+  e->armed = HUGE_VAL;
+  e->due = e->due || e->wanted <= engine_now();
+}
+
+/*
+ * Ends all transfers: where libcurl fails, which is to say where memory runs out, it forgets
+ * their sockets, never to end them, or crashes when it comes upon these again.
+ */
+static void engine_give_up (struct engine *e) {
+  while (e->first_running != NULL)
+    engine_finish(e, e->first_running, CURLE_OUT_OF_MEMORY);
+  e->failed = false;
+  engine_on_timer(e->multi, 0, e); /* whoever watches the engine is to look for them */
+}
+
+/* Lets libcurl look at a socket, or at its time-outs, unless it has failed. */
+static void engine_look (struct engine *e, curl_socket_t socket, int what) {
   int running;
-  while (e->due) {
+  if (!e->failed)
+    e->failed = curl_multi_socket_action(e->multi, socket, what, &running) != CURLM_OK;
+}
+
+/* Lets libcurl have the turns it asks for, and takes what it has finished. */
+static void engine_turn (struct engine *e) {
+  while (e->due && !e->failed) {
     e->due = false;
-    curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    engine_look(e, CURL_SOCKET_TIMEOUT, 0);
   }
+  engine_collect(e);
+  if (e->failed) engine_give_up(e);
+  engine_arm(e);
 }
 
 /* Moves what can be moved, having waited for it for up to so many milliseconds. */
 static void engine_act (struct engine *e, int milliseconds) {
   struct epoll_event events[MAX_EVENTS];
   sigset_t previous;
-  int running, count = epoll_wait(e->poll, events, MAX_EVENTS, milliseconds);
+  int count = epoll_wait(e->poll, events, MAX_EVENTS, milliseconds);
   if (count <= 0 && !e->due) return;
   engine_hold_sigpipe(&previous);
   for (int i = 0; i < count; i++) {
-    uint64_t times;
     int what = (events[i].events & EPOLLIN ? CURL_CSELECT_IN : 0) |
                (events[i].events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
                (events[i].events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
     if (events[i].data.fd == e->timer)
-      e->due = read(e->timer, &times, sizeof times) == sizeof times || e->due;
+      engine_ring(e);
     else
-      curl_multi_socket_action(e->multi, events[i].data.fd, what, &running);
+      engine_look(e, events[i].data.fd, what);
   }
   engine_turn(e);
-  engine_collect(e);
   engine_release_sigpipe(&previous);
 }
 
@@ -344,7 +393,6 @@ static bool engine_attach (struct engine *e, struct transfer *t) {
   e->running++;
   engine_hold_sigpipe(&previous);
   engine_turn(e);
-  engine_collect(e);
   engine_release_sigpipe(&previous);
   return true;
 }
@@ -391,7 +439,7 @@ static int engine_submit (lua_State *L) {
   if (!engine_set_headers(t, r)) return luaL_error(L, "more than %d headers", ENGINE_HEADERS);
   if (transport->max_connections != 0)
     curl_multi_setopt(e->multi, CURLMOPT_MAX_HOST_CONNECTIONS, transport->max_connections);
-  t->easy = e->nidle > 0 ? e->idle[--e->nidle] : curl_easy_init();
+  t->easy = curl_easy_init();
   if (t->easy == NULL) return luaL_error(L, "not enough memory");
   CURLcode code = engine_configure(t, r, transport, timeout);
   if (code != CURLE_OK)
@@ -473,8 +521,6 @@ static int engine__gc (lua_State *L) {
   }
   for (struct transfer *t = e->finished; t != NULL; t = t->next)
     t->engine = NULL;
-  while (own && e->nidle > 0)
-    curl_easy_cleanup(e->idle[--e->nidle]);
   if (own && e->multi != NULL) curl_multi_cleanup(e->multi);
   e->multi = NULL;
   if (e->poll > 0) close(e->poll);
@@ -492,6 +538,7 @@ int engine_get (lua_State *L) {
   e = lua_newuserdatauv(L, sizeof *e, 0);
   memset(e, 0, sizeof *e);
   e->last_finished = &e->finished;
+  e->wanted = e->armed = HUGE_VAL;
   e->pid = getpid();
   luaL_setmetatable(L, ENGINE);
   e->poll = epoll_create1(EPOLL_CLOEXEC);
@@ -589,16 +636,19 @@ static int transfer_headers (lua_State *L) {
  */
 static int transfer_cancel (lua_State *L) {
   struct transfer *t = engine_transfer(L, 1);
+  struct engine *e = t->engine;
   sigset_t previous;
   engine_hold_sigpipe(&previous);
-  if (t->easy != NULL && t->engine == NULL)
+  if (t->easy != NULL && e == NULL) {
     curl_easy_cleanup(t->easy);
-  else if (t->easy != NULL && t->engine->pid == getpid())
+  } else if (t->easy != NULL && e->pid == getpid()) {
     engine_detach(t);
-  else if (t->easy != NULL)
+    engine_arm(e); /* others may have waited for its connection */
+  } else if (t->easy != NULL) {
     engine_abandon(t);
-  else if (t->engine != NULL)
+  } else if (e != NULL) {
     engine_unlink(t);
+  }
   engine_release_sigpipe(&previous);
   if (!t->done) {
     t->code = CURLE_ABORTED_BY_CALLBACK;

@@ -129,8 +129,9 @@ static bool json_write_string (struct json_writer *w, const char *bytes, size_t 
 static bool json_write_secret (struct json_writer *w, const char *bytes, size_t length) {
   if (w->in_secret_object && w->mask != NULL && strncmp(bytes, w->mask, strlen(w->mask)) == 0)
     return json_fail(w, "is masked: give the secret itself");
-  if (w->shown) return json_write_string(w, SECRET_SHOWN, sizeof SECRET_SHOWN - 1);
-  size_t start = w->out->length + 1;
+  size_t start = w->out->length + 1, at;
+  if (w->shown && json_valid_utf8(bytes, length, &at))
+    return json_write_string(w, SECRET_SHOWN, sizeof SECRET_SHOWN - 1);
   if (!json_write_string(w, bytes, length)) return false;
   secret_note(w->secrets, bytes, length);
   if (!w->out->failed && w->out->length - start - 1 != length)

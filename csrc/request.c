@@ -303,12 +303,15 @@ static bool request_build_pairs (lua_State *L, struct request *r, enum place pla
   return true;
 }
 
-static bool request_has_header (const struct request *r, const char *name) {
+/* Whether the line is the header of that name. */
+static bool request_is_header (const char *line, const char *name) {
   size_t length = strlen(name);
+  return strncasecmp(line, name, length) == 0 && strchr(":;", line[length]) != NULL;
+}
+
+static bool request_has_header (const struct request *r, const char *name) {
   for (size_t at = 0; at < r->headers.length; at += strlen(r->headers.data + at) + 1)
-    if (strncasecmp(r->headers.data + at, name, length) == 0 &&
-        strchr(":;", r->headers.data[at + length]) != NULL)
-      return true;
+    if (request_is_header(r->headers.data + at, name)) return true;
   return false;
 }
 
@@ -639,8 +642,8 @@ static int request_follow (lua_State *L) {
   for (size_t at = 0, next; at < first->headers.length; at = next) {
     const char *line = first->headers.data + at;
     next = at + strlen(line) + 1;
-    if (strncasecmp(line, "Content-Type:", 13) == 0 || strncasecmp(line, "Expect:", 7) == 0 ||
-        (id != NULL && strncasecmp(line, id, strlen(id)) == 0))
+    if (request_is_header(line, "Content-Type") || request_is_header(line, "Expect") ||
+        (id != NULL && request_is_header(line, id)))
       continue;
     buffer_append(&r->headers, line, next - at);
   }

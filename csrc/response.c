@@ -7,8 +7,9 @@
 #include <ctype.h>
 #include <stdlib.h>
 
-#define MAX_KEPT  2048            /* bytes of a body that is kept in an error */
-#define MAX_ERROR (1024UL * 1024) /* bytes of a body that is read as an error document */
+#define MAX_KEPT      2048            /* bytes of a body that is kept in an error */
+#define MAX_ERROR     (1024UL * 1024) /* bytes of a body that is read as an error document */
+#define MAX_CHARACTER 4               /* bytes of UTF-8 */
 
 /* What a failure of libcurl's is to the user. The hint says what to do. */
 struct failure {
@@ -170,9 +171,11 @@ static void response_keep_body (lua_State *L, const struct transfer *t, const st
   secret_push_redacted(L, &r->secrets, t->body.data, t->body.length, MAX_KEPT);
   const char *redacted = lua_tolstring(L, -1, &length);
   if (length > MAX_KEPT) length = MAX_KEPT;
-  while (length > 0 && length == MAX_KEPT && ((unsigned char)redacted[length] & 0xc0) == 0x80)
-    length--;
-  bool utf8 = json_valid_utf8(redacted, length, &at);
+  bool cut = length == MAX_KEPT, utf8 = json_valid_utf8(redacted, length, &at);
+  if (cut && !utf8 && length - at < MAX_CHARACTER) { /* in the middle of a character */
+    length = at;
+    utf8 = true;
+  }
   for (size_t i = 0; i < length; i++) {
     unsigned char c = (unsigned char)redacted[i];
     bool shown = c == '\n' || c == '\t' || (c >= 0x20 && c < 0x7f) || (c >= 0x80 && utf8);

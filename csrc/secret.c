@@ -55,67 +55,123 @@ void secret_note (struct buffer *secrets, const char *bytes, size_t length) {
   buffer_append_char(secrets, '\0');
 }
 
+/* Spells the character in UTF-8, ended by a NUL. */
+static void secret_encode (unsigned long code, char spelt[5]) {
+  size_t length = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+  static const unsigned char first[] = {0, 0, 0xc0, 0xe0, 0xf0};
+  spelt[length] = '\0';
+  for (size_t i = length - 1; i > 0; i--, code >>= 6)
+    spelt[i] = (char)(0x80 | (code & 0x3f));
+  spelt[0] = (char)(first[length] | code);
+}
+
+/* Reads up to eight digits. How many there are, or 0. */
+static size_t secret_read_digits (const char *text, size_t left, int base,
+                                  unsigned long *code) {
+  char digits[9] = "";
+  size_t length = 0;
+  while (length < left && length < sizeof digits - 1 &&
+         (base == 16 ? isxdigit((unsigned char)text[length])
+                     : isdigit((unsigned char)text[length]))) {
+    digits[length] = text[length];
+    length++;
+  }
+  *code = strtoul(digits, NULL, base);
+  return length;
+}
+
+/* Whether text begins with JSON's escape of a UTF-16 unit: \u00e9 */
+static bool secret_read_unit (const char *text, size_t left, unsigned long *unit) {
+  return left >= 6 && text[0] == '\\' && text[1] == 'u' &&
+         secret_read_digits(text + 2, 4, 16, unit) == 4;
+}
+
+/* How many bytes of text are one or two such escapes that spell a character, and which, or 0.
+ */
+static size_t secret_unescape_unit (const char *text, size_t left, char spelt[5]) {
+  unsigned long code, low;
+  if (!secret_read_unit(text, left, &code)) return 0;
+  if (code < 0xd800 || code > 0xdbff || !secret_read_unit(text + 6, left - 6, &low) ||
+      low < 0xdc00 || low > 0xdfff) {
+    secret_encode(code, spelt);
+    return 6;
+  }
+  secret_encode(0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00), spelt);
+  return 12;
+}
+
+/* How many bytes of text are HTML's number of a character (&#233; &#xe9;), and which, or 0. */
+static size_t secret_unescape_number (const char *text, size_t left, char spelt[5]) {
+  unsigned long code;
+  if (left < 4 || text[0] != '&' || text[1] != '#') return 0;
+  bool hex = text[2] == 'x' || text[2] == 'X';
+  size_t end = hex ? 3 : 2,
+         length = secret_read_digits(text + end, left - end, hex ? 16 : 10, &code);
+  end += length;
+  if (length == 0 || end >= left || text[end] != ';' || code > 0x10ffff) return 0;
+  secret_encode(code, spelt);
+  return end + 1;
+}
+
 /* How many bytes of text spell one character, in JSON, HTML, a URL or plainly, and which. */
-static size_t secret_unescape (const char *text, size_t left, char spelt[4]) {
+static size_t secret_unescape (const char *text, size_t left, char spelt[5]) {
   static const struct {
     const char *escape, *character;
-  } names[] = {{"\\/", "/"},    {"\\\"", "\""}, {"\\\\", "\\"},   {"&amp;", "&"},
-               {"&lt;", "<"},   {"&gt;", ">"},  {"&quot;", "\""}, {"&#39;", "'"},
-               {"&#x27;", "'"}, {"&#43;", "+"}, {"&#x2B;", "+"},  {"&#x2F;", "/"}};
-  memset(spelt, 0, 4);
+  } names[] = {{"\\/", "/"},  {"\\\"", "\""},   {"\\\\", "\\"}, {"\\n", "\n"},  {"\\r", "\r"},
+               {"\\t", "\t"}, {"\\b", "\b"},    {"\\f", "\f"},  {"&amp;", "&"}, {"&lt;", "<"},
+               {"&gt;", ">"}, {"&quot;", "\""}, {"&apos;", "'"}};
+  unsigned long code;
+  size_t used = 0;
+  spelt[0] = text[0];
+  spelt[1] = '\0';
+  if (strchr("\\&%", text[0]) == NULL) return 1;
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     size_t length = strlen(names[i].escape);
     if (length > left || memcmp(text, names[i].escape, length) != 0) continue;
     spelt[0] = names[i].character[0];
     return length;
   }
-  if (left >= 6 && text[0] == '\\' && text[1] == 'u') {
-    char digits[5] = {text[2], text[3], text[4], text[5], '\0'};
-    unsigned long code = strtoul(digits, NULL, 16);
-    if (code < 0x80) {
-      spelt[0] = (char)code;
-    } else if (code < 0x800) {
-      spelt[0] = (char)(0xc0 | code >> 6);
-      spelt[1] = (char)(0x80 | (code & 0x3f));
-    } else {
-      spelt[0] = (char)(0xe0 | code >> 12);
-      spelt[1] = (char)(0x80 | (code >> 6 & 0x3f));
-      spelt[2] = (char)(0x80 | (code & 0x3f));
-    }
-    return 6;
-  }
-  if (left >= 3 && text[0] == '%' && isxdigit((unsigned char)text[1]) &&
-      isxdigit((unsigned char)text[2])) {
-    char digits[3] = {text[1], text[2], '\0'};
-    spelt[0] = (char)strtoul(digits, NULL, 16);
+  if (left >= 3 && text[0] == '%' && secret_read_digits(text + 1, 2, 16, &code) == 2) {
+    spelt[0] = (char)code;
     return 3;
   }
-  spelt[0] = text[0];
-  return 1;
+  used = secret_unescape_unit(text, left, spelt);
+  if (used == 0) used = secret_unescape_number(text, left, spelt);
+  return used > 0 ? used : 1;
 }
 
-/* How many bytes of text spell the secret, or 0. */
+/*
+ * How many bytes of text spell the secret, or 0. What looks like an escape may be plain: a
+ * secret can hold percent signs and the like itself.
+ */
 static size_t secret_spelt (const char *text, size_t left, const char *secret, size_t size) {
   size_t i = 0, at = 0;
   if (size <= left && memcmp(text, secret, size) == 0) return size;
   while (i < size && at < left) {
-    char spelt[4];
+    char spelt[5];
     size_t used = secret_unescape(text + at, left - at, spelt), length = strlen(spelt);
-    if (length == 0 || length > size - i || memcmp(secret + i, spelt, length) != 0) return 0;
+    if (length == 0 || length > size - i || memcmp(secret + i, spelt, length) != 0) {
+      if (text[at] != secret[i]) return 0;
+      used = length = 1;
+    }
     i += length;
     at += used;
   }
   return i == size ? at : 0;
 }
 
-/* The length of a noted secret that stands at `text`, however it is spelt, or 0. */
+/*
+ * The length of the longest noted secret that stands at `text`, however it is spelt, or 0: one
+ * may begin like another.
+ */
 static size_t secret_at (const char *text, size_t left, const char *secrets, size_t length) {
+  size_t longest = 0;
   for (size_t at = 0; at < length; at += strlen(secrets + at) + 1) {
     size_t size = strlen(secrets + at);
     size_t found = size >= MIN_SECRET ? secret_spelt(text, left, secrets + at, size) : 0;
-    if (found > 0) return found;
+    if (found > longest) longest = found;
   }
-  return 0;
+  return longest;
 }
 
 /* [-0, +1] Pushes the text, at most `most` characters of it, without the noted secrets. */

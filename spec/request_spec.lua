@@ -667,6 +667,16 @@ describe("the caller's own headers", function()
     assert.equal(4, #requests)
     for _, request in ipairs(requests) do assert.equal("1", request.headers["x-note"]) end
   end)
+
+  it("go with every page also where their names only begin like the identifier's", function()
+    local adf = support.datafactory()
+    local options = { headers = { ["X-Ms-Client-Request-Id-2"] = "1", ["Expect-Ct"] = "2" } }
+    assert(adf.integration_runtimes:list_by_factory(nil, options):collect())
+    for _, request in ipairs(support.requests()) do
+      assert.equal("1", request.headers["x-ms-client-request-id-2"])
+      assert.equal("2", request.headers["expect-ct"])
+    end
+  end)
 end)
 
 ---------------------------------------------------------------------------------------------------
@@ -1080,6 +1090,15 @@ describe("a body", function()
     }
     assert.is_nil(tostring(err):find("hush", 1, true))
     for _, value in pairs(err) do assert.is_nil(tostring(value):find("hush", 1, true)) end
+  end)
+
+  it("is refused in a dry run too where it holds a secret that is no text", function()
+    local shown, err = support.datafactory().pipelines:create_run({
+      pipelineName = "p", parameters = { a = secret "hush\255" },
+    }, { dry_run = true })
+    assert.is_nil(shown)
+    assert.equal("argument", err.kind)
+    assert.matches("parameters.a is not valid UTF%-8", err.message)
   end)
 
   local function body_of(parameters)

@@ -146,6 +146,58 @@ describe("a client with secrets", function()
     assert.is_nil(text:find("hush", 1, true))
   end)
 
+  -- the server's words, with a secret é😀'"/ somewhere in them
+  for how, said in support.sorted {
+    ["plainly"] = "no hush-é😀'\"/ known",
+    ["as JSON"] = [[{"key":"hush-\u00e9\ud83d\ude00\u0027\"\/"} and so on]],
+    ["as JSON in capitals"] = [[{"key":"hush-\u00E9\uD83D\uDE00\u0027\u0022\u002F"} and so on]],
+    ["as HTML"] = "<p>hush-é😀&apos;&quot;/</p>",
+    ["as HTML, by numbers"] = "<p>hush-&#233;&#128512;&#39;&#34;&#47;</p>",
+    ["as HTML, by hexadecimal numbers"] = "<p>hush-&#xe9;&#x1F600;&#x27;&#X22;&#x2f;</p>",
+    ["as a URL"] = "no /hush-%C3%A9%F0%9F%98%80%27%22%2f known",
+  } do
+    it("tells none of them in errors where a server spells it " .. how, function()
+      support.fault { match = { method = "GET" }, status = 500, body = said }
+      local text = told(function(adf)
+        return adf.factories:get(nil, { headers = { ["X-Key"] = secret "hush-é😀'\"/" } })
+      end)
+      assert.is_nil(text:find("hush", 1, true), text)
+      assert.truthy(text:find("<secret>", 1, true))
+    end)
+  end
+
+  it("tells none of them in errors where a server spells the lines of one as JSON", function()
+    support.fault { match = { operation = "createRun" }, status = 400,
+      body = [[not accepted: {"key":"hush\nl\/ne\r\tend"}]] }
+    local text = told(function(adf)
+      return adf.pipelines:create_run { pipelineName = "p",
+        parameters = { key = secret "hush\nl/ne\r\tend" } }
+    end)
+    assert.is_nil(text:find("hush", 1, true), text)
+  end)
+
+  it("tells none of them in errors where what looks like an escape is none", function()
+    support.fault { match = { method = "GET" }, status = 500,
+      body = [[no "hush-\u0022-%41-&#65;-%"ED known]] }
+    local text = told(function(adf)
+      return adf.factories:get(nil, { headers = { ["X-Key"] = secret 'hush-"-%41-&#65;-%' } })
+    end)
+    assert.is_nil(text:find("hush", 1, true), text)
+  end)
+
+  it("tells no end of one that begins like another", function()
+    support.fault { times = 4, match = { method = "GET" }, status = 400,
+      body = { error = { code = "Bad", message = "hush-key, hush-key-two, hush-key-two-three" } } }
+    for _ = 1, 4 do -- headers have no order
+      local text = told(function(adf)
+        return adf.factories:get(nil, { headers = { ["X-A"] = secret "hush-key-two",
+          ["X-B"] = secret "hush-key", ["X-C"] = secret "hush-key-two-three" } })
+      end)
+      assert.is_nil(text:find("-two", 1, true), text)
+      assert.is_nil(text:find("-three", 1, true), text)
+    end
+  end)
+
   it("does not tell its token, which a server repeats", function()
     local token = support.env "STATIC_TOKEN"
     support.fault { match = { method = "GET" }, status = 403,

@@ -36,7 +36,8 @@ function Throttle:refusal()
     return nil
   end
   return { kind = "service", code = "CircuitOpen", outcome = "not_sent", retryable = true,
-    retry_after = self.rest_until - now, message = ("not sent: the last %d calls failed (%s); the service is asked again in %.0f s")
+    retry_after = self.rest_until - now,
+    message = ("not sent: the last %d calls failed (%s); the service is asked again in %.0f s")
       :format(self.failures, tostring(self.last), self.rest_until - now) }
 end
 
