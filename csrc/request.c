@@ -1,5 +1,6 @@
 #include "request.h"
 #include "json.h"
+#include "response.h"
 #include "secret.h"
 #include "transport.h"
 
@@ -732,6 +733,24 @@ static int request_target (lua_State *L) {
   return 2;
 }
 
+/* request:note(secret) Remembers a secret that goes with the request in another spelling. */
+static int request_note (lua_State *L) {
+  size_t length;
+  struct request *r = request_check(L, 1);
+  const char *bytes = secret_tolstring(L, 2, &length);
+  luaL_argcheck(L, bytes != NULL, 2, "a string or a secret expected");
+  request_note_secret(r, bytes, length);
+  return request_check_memory(L, r) - 1;
+}
+
+/* request:redact(value) -> what a service says, in a copy without the request's secrets */
+static int request_redact (lua_State *L) {
+  const struct request *r = request_check(L, 1);
+  lua_settop(L, 2);
+  response_redact(L, &r->secrets);
+  return 1;
+}
+
 /* request:name() -> group:name of its operation */
 static int request_name (lua_State *L) {
   const struct request *r = request_check(L, 1);
@@ -760,6 +779,8 @@ static const luaL_Reg request_functions[] = {
     {"follow", request_follow},
     {"describe", request_describe},
     {"name", request_name},
+    {"note", request_note},
+    {"redact", request_redact},
     {"target", request_target},
     {"is_safe", request_lua_is_safe},
     {"is_pageable", request_is_pageable},

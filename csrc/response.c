@@ -54,7 +54,7 @@ static const struct failure *response_failure (const struct transfer *t) {
 }
 
 /* [-1, +1] Takes the secrets out of every string in the value at the top, names included. */
-static void response_redact (lua_State *L, const struct buffer *secrets) {
+void response_redact (lua_State *L, const struct buffer *secrets) {
   luaL_checkstack(L, 8, "JSON nested too deeply");
   if (lua_type(L, -1) == LUA_TSTRING) {
     size_t length;

@@ -2,8 +2,10 @@
 #ifndef CLOUDSYNC_RESPONSE_H
 #define CLOUDSYNC_RESPONSE_H
 
+#include "buffer.h"
 #include "compat.h"
 
+void response_redact (lua_State *L, const struct buffer *secrets);
 int response_interpret (lua_State *L);
 
 #endif

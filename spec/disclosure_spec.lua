@@ -419,3 +419,57 @@ describe("a process that runs the command", function()
       assert_secret(given)
     end)
 end)
+
+---------------------------------------------------------------------------------------------------
+
+describe("what a service puts where it does not belong shows no secret", function()
+  local events
+
+  before_each(function()
+    support.reset()
+    events = {}
+  end)
+
+  local TOKEN = MARK .. "token"
+
+  local function adf()
+    return support.datafactory { credential = azure.static_token_credential(TOKEN), retries = 0,
+      on_event = function(event) events[#events + 1] = event end }
+  end
+
+  for _, status in ipairs { 200, 400 } do
+    it(("as the identifier of a request that is answered with %d"):format(status), function()
+      support.fault { status = status, headers = { ["x-ms-request-id"] = TOKEN } }
+      local result, second = adf().factories:get()
+      assert.equal("<secret>", second.request_id)
+      assert_secret { result == nil and second or nil, tostring(second), events }
+    end)
+  end
+
+  it("as a link of long work, by the events of what follows it", function()
+    support.fault { { match = { operation = "start" }, status = 202,
+      headers = { Location = support.env "ARM" .. "/x?token=" .. TOKEN } },
+      { match = { path = "^/x" }, status = 400 } }
+    local handle = assert(adf().integration_runtimes:start { integrationRuntimeName = "ir-0200" })
+    assert.is_nil((handle:wait()))
+    assert_secret(events)
+  end)
+
+  for _, base in ipairs { "api", "rest" } do
+    it("as the password in the error of a login to vCenter, on /" .. base, function()
+      support.fault { match = { path = "session$" }, status = 401, times = 0, body = {
+        error_type = "UNAUTHENTICATED", messages = { { id = "i", args = { secret "password" },
+          default_message = "not with " .. secret "password" } } } }
+      for _, call in ipairs {
+        function(vc) return vc.links:list() end, function(vc) return vc.session:create() end,
+      } do
+        local _, err = call(of_vcenter(base) {
+          on_event = function(event) events[#events + 1] = event end })
+        assert.equal("auth", err.kind)
+        assert.matches("not with <secret>$", err.message)
+        assert_secret(err)
+        assert_secret(events)
+      end
+    end)
+  end
+end)

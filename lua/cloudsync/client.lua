@@ -154,9 +154,10 @@ function Client:send(request, options, deadline)
     local left = deadline - core.now()
     if left <= 0 then return nil, failure or complete(self, PASSED, request, attempts) end
     attempts = attempts + 1
+    if token then request:note(token) end
     emit(self, "request", request, { attempt = attempts })
     local result, transfer, failed, after = try(self, request, math.min(timeout, left), token)
-    local request_id = transfer:header(self.request_id_header)
+    local request_id = request:redact(transfer:header(self.request_id_header))
     local delay = failed and pause(failed, attempts, retries, request:is_safe(), after)
     self.throttle:observe(scope, request:name(), transfer, failed, after or delay)
     if not failed then

@@ -150,7 +150,10 @@ end
 
 local function open_session(self, deadline)
   local basic = core.basic(self.options.username, self.options.password)
-  local login = without_session(self, function() return basic end)
+  local login = without_session(self, function(_, _, _, request)
+    request:note(self.options.password) -- which a server may repeat as it is
+    return basic
+  end)
   local allowed = deadline and deadline < math.huge and math.max(0, deadline - core.now()) or nil
   local id, err = login.session:create(nil, { deadline = allowed })
   if type(id) ~= "string" or not core.is_token(id) then
@@ -168,6 +171,7 @@ end
 
 local function authorise(self, rejected, deadline, request)
   if request:name() == "session:create" then
+    request:note(self.options.password)
     return core.basic(self.options.username, self.options.password)
   end
   return self.sessions:get("session", rejected, deadline)
