@@ -80,9 +80,9 @@ end
 
 local function children(pid)
   local pids = {}
-  for child in example.output_of("pgrep -P " .. pid):gmatch "%d+" do
-    pids[#pids + 1] = tonumber(child)
-  end
+  local file = assert(io.open(("/proc/%d/task/%d/children"):format(pid, pid)))
+  for child in file:read("*a"):gmatch "%d+" do pids[#pids + 1] = tonumber(child) end
+  file:close()
   return pids
 end
 
