@@ -12,6 +12,7 @@ local Browser = {}
 Browser.__index = Browser
 
 local TERMINATE = 15
+local TRIES = 3 -- at a browser: on a busy machine it may not be there when chromedriver looks
 
 function Browser:ask(method, path, body)
   local text, parts = body and cjson.encode(body) or "", {}
@@ -28,7 +29,7 @@ end
 --- Starts a browser.
 function browser.start()
   local port = example.free_port()
-  local pipe = assert(io.popen(("echo $$; exec setpriv --pdeathsig TERM chromedriver --port=%d "
+  local pipe = assert(io.popen(("echo $$; exec setpriv --pdeathsig TERM timeout 240 chromedriver --port=%d "
     .. "--log-level=SEVERE 2>&1"):format(port)))
   local self = setmetatable({ pipe = pipe, url = "http://127.0.0.1:" .. port }, Browser)
   self.pid = tonumber(pipe:read())
@@ -36,12 +37,20 @@ function browser.start()
   local arguments = { "--headless=new", "--window-size=1000,900", "--disable-dev-shm-usage",
     "--disable-gpu" }
   if example.output_of "id -u":match "^0" then arguments[#arguments + 1] = "--no-sandbox" end
-  local session = self:ask("POST", "/session", { capabilities = { alwaysMatch = {
+  local wanted = { capabilities = { alwaysMatch = {
     browserName = "chrome", ["goog:chromeOptions"] = { args = arguments },
     ["goog:loggingPrefs"] = { browser = "ALL" },
-  } } })
-  self.url = self.url .. "/session/" .. session.sessionId
-  return self
+  } } }
+  local ok, session
+  for _ = 1, TRIES do
+    ok, session = pcall(self.ask, self, "POST", "/session", wanted)
+    if ok then
+      self.url = self.url .. "/session/" .. session.sessionId
+      return self
+    end
+  end
+  self:stop()
+  error(session, 0)
 end
 
 function Browser:stop()
