@@ -29,8 +29,8 @@ end
 --- Starts a browser.
 function browser.start()
   local port = example.free_port()
-  local pipe = assert(io.popen(("echo $$; exec setpriv --pdeathsig TERM timeout 240 chromedriver --port=%d "
-    .. "--log-level=SEVERE 2>&1"):format(port)))
+  local pipe = assert(io.popen(("echo $$; exec setpriv --pdeathsig TERM timeout 240 "
+    .. "chromedriver --port=%d --log-level=SEVERE 2>&1"):format(port)))
   local self = setmetatable({ pipe = pipe, url = "http://127.0.0.1:" .. port }, Browser)
   self.pid = tonumber(pipe:read())
   example.poll(function() return select(2, pcall(self.ask, self, "GET", "/status")).ready end, 20)
