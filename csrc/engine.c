@@ -268,6 +268,7 @@ static void engine_look (struct engine *e, curl_socket_t socket, int what) {
 static void engine_turn (struct engine *e) {
   while (e->due && !e->failed) {
     e->due = false;
+    e->wanted = HUGE_VAL; /* libcurl tells again if it wants another */
     engine_look(e, CURL_SOCKET_TIMEOUT, 0);
   }
   engine_collect(e);

@@ -114,13 +114,14 @@ end
 
 -- Waits for as long as the service is to be left alone. Returns true, or nil and an error.
 local function admit(self, request, scope, deadline, attempts)
-  local refusal = self.throttle:refusal()
-  local slot = self.throttle:slot(request:name())
+  local refusal, slot = self.throttle:refusal(), nil
   while not refusal do
-    local seconds, err = self.throttle:delay(scope, slot, deadline)
-    if seconds == 0 then return true end
+    local seconds, err = self.throttle:delay(scope, slot or 0, deadline)
+    if seconds == 0 and slot then return true end
     refusal = err
-    if seconds then
+    if seconds == 0 then
+      slot = self.throttle:slot(request:name())
+    elseif seconds then
       emit(self, "wait", request, { seconds = seconds })
       driver.current().sleep(seconds)
     end
@@ -154,6 +155,7 @@ function Client:send(request, options, deadline)
     local left = deadline - core.now()
     if left <= 0 then return nil, failure or complete(self, PASSED, request, attempts) end
     attempts = attempts + 1
+    self.throttle:begin()
     if token then request:note(token) end
     emit(self, "request", request, { attempt = attempts })
     local result, transfer, failed, after = try(self, request, math.min(timeout, left), token)

@@ -24,6 +24,7 @@ end
 
 local function write(dict, key, token, life)
   local now = ngx.now()
+  if life <= 0 then return end
   dict:set(key, core.encode {
     token = core.secret(token):reveal(), expires_at = now + life,
     stale_at = now + life - math.min(MARGIN, life / 2),
@@ -43,7 +44,8 @@ function shared_tokens.wrap(dict, identity, fetch)
     while true do
       local token, life = read(dict, key, rejected)
       if token then return token, life end
-      if dict:add(lock, true, LOCK_LIFE) then
+      local locked, why = dict:add(lock, true, LOCK_LIFE)
+      if locked or why ~= "exists" then -- without memory for a lock, each fetches
         token, life = read(dict, key, rejected) -- another may have come before
         if token then
           dict:delete(lock)

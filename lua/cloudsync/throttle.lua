@@ -10,6 +10,9 @@ local SPREAD = 0.2 -- of a wait, added at random, so that those who waited do no
 -- Below so many remaining calls the pace slows, down to one call in so many seconds where none
 -- remains: Azure refills 10 to 25 in a second.
 local LOW, SLOWEST = 50, 0.15
+local LONGEST_PACE = 30 -- s that one call waits for its turn, however many stand before it
+
+local LONGEST_HOLD = 3600 -- s; a service that asks for more, or whose clock is wrong, is asked again
 
 local FAILURES = 50 -- in a row, after which the service is taken to be down
 local REST = 30 -- s for which it is then not asked
@@ -31,14 +34,16 @@ end
 function Throttle:refusal()
   if self.failures < FAILURES then return nil end
   local now = core.now()
-  if now >= self.rest_until then
-    self.rest_until = now + REST
-    return nil
-  end
+  if now >= self.rest_until then return nil end
   return { kind = "service", code = "CircuitOpen", outcome = "not_sent", retryable = true,
     retry_after = self.rest_until - now,
     message = ("not sent: the last %d calls failed (%s); the service is asked again in %.0f s")
       :format(self.failures, tostring(self.last), self.rest_until - now) }
+end
+
+--- Told before each try: after a rest this is the one that sees whether the service is back.
+function Throttle:begin()
+  if self.failures >= FAILURES then self.rest_until = core.now() + REST end
 end
 
 --- When a call may be sent, by the pace that its quota permits.
@@ -47,7 +52,7 @@ function Throttle:slot(operation)
   local now = core.now()
   local pace = self.pace_of[operation]
   if not pace or pace.gap == 0 then return now end
-  local at = math.max(now, pace.next)
+  local at = math.min(math.max(now, pace.next), now + LONGEST_PACE)
   pace.next = at + pace.gap
   return at
 end
@@ -98,7 +103,7 @@ function Throttle:observe(scope, operation, answer, failure, after)
     if self.failures >= FAILURES then self.rest_until = core.now() + REST end
   end
   if after and (failure.status == 429 or failure.status == 503) then
-    self.held[scope] = math.max(self.held[scope] or 0, core.now() + after)
+    self.held[scope] = math.max(self.held[scope] or 0, core.now() + math.min(after, LONGEST_HOLD))
   end
 end
 

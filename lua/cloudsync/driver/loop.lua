@@ -171,6 +171,8 @@ function loop.new(host)
   end
 
   function driver.finish(transfer)
+    news.step(0) -- which forgets those of a parent process
+    if transfer:done() then return end
     kept[transfer:number()] = transfer
     drive(own_pump())
   end
