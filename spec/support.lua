@@ -43,6 +43,22 @@ function support.requests(query)
   return support.control("GET", "requests" .. (query and "?" .. query or "")).requests
 end
 
+--- How many calls Resource Manager has had at once since the reset.
+function support.max_in_flight()
+  return support.control("GET", "counts").max_in_flight.arm
+end
+
+--- Waits until the simulator is done with what earlier tests have given up, and resets it.
+function support.wait_for_quiet()
+  local core = require "cloudsync.core"
+  local deadline = core.now() + 10
+  repeat
+    support.reset()
+    support.datafactory().integration_runtimes:get_status { integrationRuntimeName = "ir-0001" }
+  until support.max_in_flight() == 1 or core.now() > deadline
+  support.reset()
+end
+
 --- Creates a factory and returns what the simulator tells of it.
 function support.factory(definition)
   return support.control("POST", "factories", definition)

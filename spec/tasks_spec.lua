@@ -22,20 +22,6 @@ local function status(adf, name, options)
     options)
 end
 
-local function max_in_flight()
-  return support.control("GET", "counts").max_in_flight.arm
-end
-
--- Calls that earlier specs gave up may still be under way in the simulator.
-local function wait_for_quiet()
-  local deadline = cloudsync.now() + 10
-  repeat
-    support.reset()
-    status(support.datafactory())
-  until max_in_flight() == 1 or cloudsync.now() > deadline
-  support.reset()
-end
-
 describe("cloudsync.map", function()
   before_each(support.reset)
 
@@ -138,7 +124,7 @@ describe("cloudsync.map", function()
 
   for concurrency, expected in pairs { [1] = 1, [2] = 2, [5] = 5, [12] = 12, [100] = 24 } do
     it(("has %d calls in flight with a concurrency of %d"):format(expected, concurrency), function()
-      wait_for_quiet()
+      support.wait_for_quiet()
       -- long enough for the last of them to be sent before the first is answered
       support.control("POST", "settings", { latency = 0.02 + 0.06 * expected })
       local adf = support.datafactory()
@@ -147,16 +133,16 @@ describe("cloudsync.map", function()
       end, { concurrency = concurrency })
       assert.equal(0, #failures)
       for i = 1, 24 do assert.equal(("ir-%04d"):format(i), results[i].name) end
-      assert.equal(expected, max_in_flight())
+      assert.equal(expected, support.max_in_flight())
     end)
   end
 
   it("has 16 calls in flight where nothing is said", function()
-    wait_for_quiet()
+    support.wait_for_quiet()
     support.control("POST", "settings", { latency = 0.2 })
     local adf = support.datafactory()
     map(numbers(40), function() return status(adf) end)
-    assert.equal(16, max_in_flight())
+    assert.equal(16, support.max_in_flight())
   end)
 
   it("starts the next item as soon as one has ended", function()
@@ -330,7 +316,7 @@ describe("a task", function()
       for i = 1, 10 do assert.equal("ir-0001", (list[i]:wait()).name) end
     end)
     assert.is_true(spent < 0.6, "it took " .. spent .. " s")
-    assert.equal(10, max_in_flight())
+    assert.equal(10, support.max_in_flight())
   end)
 
   it("is forgotten when it has ended", function()
