@@ -206,7 +206,11 @@ static int engine_on_socket (CURL *easy, curl_socket_t socket, int what, void *d
   if (what & CURL_POLL_IN) event.events |= EPOLLIN;
   if (what & CURL_POLL_OUT) event.events |= EPOLLOUT;
   curl_multi_assign(e->multi, socket, e);
-  return epoll_ctl(e->poll, known == NULL ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, socket, &event);
+  if (epoll_ctl(e->poll, known == NULL ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, socket, &event) == 0)
+    return 0;
+  /* libcurl may close a descriptor, whose number comes again, before it tells */
+  if (errno == ENOENT) return epoll_ctl(e->poll, EPOLL_CTL_ADD, socket, &event);
+  return errno == EEXIST ? epoll_ctl(e->poll, EPOLL_CTL_MOD, socket, &event) : -1;
 }
 
 static double engine_now (void) {

@@ -124,6 +124,17 @@ describe("a client secret credential", function()
     assert.equal(2, #asked())
   end)
 
+  it("gives nobody a token that was rejected, though another had it fetched", function()
+    local cache = require "cloudsync.token_cache".new(function(_, _, rejected)
+      cloudsync.sleep(0.05)
+      return rejected == "first" and "second" or "first", 3600
+    end)
+    local other = cloudsync.spawn(cache.get, cache, SCOPE)
+    local own = cloudsync.spawn(cache.get, cache, SCOPE, "first")
+    assert.equal("first", (other:wait()))
+    assert.equal("second", (own:wait()))
+  end)
+
   it("asks once for 64 concurrent first calls", function()
     support.fault(entra { delay = 0.1 })
     local adf, items = client(support.credential()), {}

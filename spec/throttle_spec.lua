@@ -164,6 +164,16 @@ describe("a service that only fails", function()
     assert.equal(53, #support.requests "service=arm")
   end)
 
+  it("is not one that callers leave no time to answer", function()
+    support.fault { delay = 0.1, times = 60 }
+    local adf, items = client(), names(60)
+    local _, failures = cloudsync.map(items, function(name)
+      return status(adf, name, { deadline = 0.05, retries = 0 })
+    end, { concurrency = 60 })
+    assert.equal(60, #failures)
+    assert.is_table((status(adf)))
+  end)
+
   it("is asked on while one call in fifty succeeds, or is refused", function()
     support.fault { { status = 500, times = 49 }, { status = 404 }, { status = 500, times = 49 } }
     local adf = client()

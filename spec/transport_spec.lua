@@ -129,6 +129,8 @@ end)
 ---------------------------------------------------------------------------------------------------
 
 describe("an option of the connection", function()
+  before_each(support.reset)
+
   for _, name in ipairs { "ca_file", "ca_path", "client_cert", "client_key", "proxy", "user_agent",
     "pinned_public_key", "referer" } do
     for _, wrong in ipairs { 1, true, {}, print } do

@@ -161,7 +161,10 @@ function Client:send(request, options, deadline)
     local result, transfer, failed, after = try(self, request, math.min(timeout, left), token)
     local request_id = request:redact(transfer:header(self.request_id_header))
     local delay = failed and pause(failed, attempts, retries, request:is_safe(), after)
-    self.throttle:observe(scope, request:name(), transfer, failed, after or delay)
+    -- what the caller's deadline cut short says nothing of the service
+    if not failed or failed.kind ~= "timeout" or failed.status or left >= timeout then
+      self.throttle:observe(scope, request:name(), transfer, failed, after or delay)
+    end
     if not failed then
       emit(self, "response", request,
         { attempt = attempts, status = transfer:status(), request_id = request_id })

@@ -48,8 +48,8 @@ end
 function TokenCache:get(scope, rejected, deadline)
   local entry = self.entries[scope] or { stale_at = 0, expires_at = 0, failed_until = 0 }
   self.entries[scope] = entry
-  if rejected and entry.token == rejected then entry.token = nil end
   while true do
+    if rejected and entry.token == rejected then entry.token = nil end
     local now = core.now()
     local usable = entry.token and now < entry.expires_at
     if usable and (now < entry.stale_at or now < entry.failed_until) then
