@@ -10,10 +10,8 @@ local SECRET = [[AZURE_CLIENT_SECRET="$CLOUDSYNC_SIM_CLIENT_SECRET"]]
 local FLAGS = [[--endpoint "$CLOUDSYNC_SIM_ARM" --ca-file "$CLOUDSYNC_SIM_CA_FILE" ]]
   .. [[--resource-group "$CLOUDSYNC_SIM_RESOURCE_GROUP" --factory cli-factory ]]
 
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read "*a"
-  file:close()
+local function take(path)
+  local text = support.read(path)
   os.remove(path)
   return text
 end
@@ -23,7 +21,7 @@ local function run(arguments, secret)
   local out, err = os.tmpname(), os.tmpname()
   local ok, _, code = os.execute(("%s %s %s bin/cloudsync datafactory sync %s %s >%s 2>%s"):format(
     SETTINGS, secret or SECRET, arg[-1], FLAGS, arguments, out, err))
-  return read(out), read(err), type(ok) == "number" and ok / 256 or code
+  return take(out), take(err), type(ok) == "number" and ok / 256 or code
 end
 
 describe("cloudsync datafactory sync", function()

@@ -30,13 +30,7 @@ end
 
 --- Calls a function until it returns something true, which is returned; fails where it does not.
 function example.poll(condition, seconds)
-  local deadline = socket.gettime() + (seconds or 10)
-  repeat
-    local value = condition()
-    if value then return value end
-    socket.sleep(0.02)
-  until socket.gettime() > deadline
-  error("it did not happen in time", 2)
+  return support.poll(condition, seconds) or error("it did not happen in time", 2)
 end
 
 local Example = {}

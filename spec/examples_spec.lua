@@ -2,19 +2,13 @@
 local support = require "spec.support"
 
 local function run(script, variables)
-  local output = os.tmpname()
   local command = {}
   for name, value in support.sorted(variables) do
     command[#command + 1] = ('%s="%s"'):format(name, value)
   end
   command[#command + 1] = [[CA_FILE="$CLOUDSYNC_SIM_CA_FILE"]]
-  command[#command + 1] = ("%s examples/scripts/%s >%s 2>&1"):format(arg[-1], script, output)
-  local ok, _, code = os.execute(table.concat(command, " "))
-  local file = assert(io.open(output))
-  local text = file:read "*a"
-  file:close()
-  os.remove(output)
-  return text, type(ok) == "number" and ok / 256 or code
+  command[#command + 1] = ("%s examples/scripts/%s"):format(arg[-1], script)
+  return support.execute(table.concat(command, " "))
 end
 
 describe("the example script", function()

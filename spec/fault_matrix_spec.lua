@@ -280,13 +280,6 @@ for _, part in ipairs(MATRIX) do
   end)
 end
 
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
-
 describe("the table of faults", function()
   it("has every fault that the simulator can make", function()
     local has, missing = {}, {}
@@ -294,7 +287,7 @@ describe("the table of faults", function()
       local rule = row.rule or {}
       has[rule.kind or rule.status and "status" or "none"] = true
     end
-    for kind in read("spec/simulator/faults.lua"):gmatch "function kinds%.([%w_]+)" do
+    for kind in support.read("spec/simulator/faults.lua"):gmatch "function kinds%.([%w_]+)" do
       if not has[kind] and not rules.elsewhere[kind] then missing[#missing + 1] = kind end
     end
     assert.same({}, missing)
@@ -307,6 +300,6 @@ describe("the table of faults", function()
   end)
 
   it("is docs/faults.md, which `make docs-faults` writes", function()
-    assert.is_true(read "docs/faults.md" == rules.markdown(), "run `make docs-faults`")
+    assert.is_true(support.read "docs/faults.md" == rules.markdown(), "run `make docs-faults`")
   end)
 end)

@@ -2,16 +2,10 @@
 -- write, where CLOUDSYNC_OPENAPI names the document, and that they make sense by themselves.
 local cloudsync = require "cloudsync"
 local core = require "cloudsync.core"
+local support = require "spec.support"
 
 local document = os.getenv "CLOUDSYNC_OPENAPI"
 local operations = core.operations "datafactory"
-
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
 
 local function quoted(text)
   return "'" .. text:gsub("'", "'\\''") .. "'"
@@ -55,11 +49,11 @@ describe("the committed file", function()
       if not document or document == "" then return pending "CLOUDSYNC_OPENAPI is not set" end
       local text, done = output(tool, document)
       assert.is_true(done, tool .. " failed")
-      assert_same_text(text, read(file))
+      assert_same_text(text, support.read(file))
     end)
 
     it(("%s says which tool writes it"):format(file), function()
-      local head = read(file):sub(1, 400)
+      local head = support.read(file):sub(1, 400)
       assert.truthy(head:find(tool, 1, true))
       assert.truthy(head:find("Not to be edited", 1, true))
     end)

@@ -14,7 +14,7 @@ local cjson = require "cjson"
 local nginx = require "spec.nginx.server"
 local socket = require "socket"
 
-local poll = nginx.poll
+local poll = support.poll
 
 local function received(service)
   return support.requests("service=" .. service)

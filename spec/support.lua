@@ -2,6 +2,7 @@
 local cjson = require "cjson"
 local http = require "socket.http"
 local ltn12 = require "ltn12"
+local socket = require "socket"
 
 local support = {}
 
@@ -91,13 +92,41 @@ function support.datafactory(overrides)
   }, overrides))
 end
 
+--- What is in a file.
+function support.read(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+--- Runs a command of the shell.
+-- @return what it printed, on its standard error too, and its exit status
+function support.execute(command)
+  local output = os.tmpname()
+  local ok, _, code = os.execute(command .. " >" .. output .. " 2>&1")
+  local text = support.read(output)
+  os.remove(output)
+  return text, type(ok) == "number" and ok / 256 or code
+end
+
+--- Calls a function until it returns something true, which is returned; nil where it has not in time.
+function support.poll(condition, seconds)
+  local deadline = socket.gettime() + (seconds or 10)
+  repeat
+    local value = condition()
+    if value then return value end
+    socket.sleep(0.01)
+  until socket.gettime() > deadline
+end
+
 --- Runs a script, in which `support` is this module, under the same interpreter.
 -- @tparam string script
 -- @tparam ?table simulator variables of a simulator of its own, around the script
 -- @tparam ?table variables of the script's environment; false for one that is not to be set
 -- @return what it printed, and its exit status
 function support.run_script(script, simulator, variables)
-  local path, output = os.tmpname(), os.tmpname()
+  local path = os.tmpname()
   local file = assert(io.open(path, "w"))
   file:write('local support = require "spec.support"\n', script)
   file:close()
@@ -114,14 +143,10 @@ function support.run_script(script, simulator, variables)
     table.insert(command, 1, value and ("export %s='%s';"):format(name, value)
       or ("unset %s;"):format(name))
   end
-  command[#command + 1] = ("%s %s >%s 2>&1"):format(arg[-1], path, output)
-  local ok, _, code = os.execute(table.concat(command, " "))
-  local pipe = assert(io.open(output))
-  local text = pipe:read "*a"
-  pipe:close()
+  command[#command + 1] = ("%s %s"):format(arg[-1], path)
+  local text, status = support.execute(table.concat(command, " "))
   os.remove(path)
-  os.remove(output)
-  return text, type(ok) == "number" and ok / 256 or code
+  return text, status
 end
 
 --- Makes time pass at once while nothing is in flight; what moves bytes stays as it is.

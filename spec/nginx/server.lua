@@ -3,6 +3,7 @@
 local cjson = require "cjson"
 local process = require "process"
 local socket = require "socket"
+local support = require "spec.support"
 local unix = require "socket.unix"
 
 local server = {}
@@ -67,16 +68,6 @@ local function read(path)
   return text
 end
 
---- Calls a function until it returns something true, which is returned; nil where it has not in time.
-function server.poll(condition, seconds)
-  local deadline = socket.gettime() + (seconds or 10)
-  repeat
-    local value = condition()
-    if value then return value end
-    socket.sleep(0.01)
-  until socket.gettime() > deadline
-end
-
 --- Starts nginx.
 -- @tparam string http what its block `http` is to hold; `@DIR@` stands for a directory, in which the
 --   server is to listen on the socket `socket`
@@ -90,7 +81,7 @@ function server.start(http, workers)
   file:close()
   self.pipe = assert(io.popen(("LUA_CPATH='%s/luajit/?.so;;' spec/nginx/serve %s %d")
     :format(os.getenv "BUILD" or "build", self.directory, workers or 1), "w"))
-  if not server.poll(function() return self:answers() end) then
+  if not support.poll(function() return self:answers() end) then
     local log = self:log()
     self:stop()
     error("nginx did not start: " .. log, 2)
@@ -159,7 +150,7 @@ local BUSY = "local stop = os.clock() + 0.05 repeat until os.clock() > stop retu
 --- A connection to each worker. Each has its worker's process id as `pid`.
 function Server:workers(count)
   local found, known = {}, {}
-  assert(server.poll(function()
+  assert(support.poll(function()
     local connections = {}
     for i = 1, count do connections[i] = self:send("/run", BUSY) end
     for _, connection in ipairs(connections) do

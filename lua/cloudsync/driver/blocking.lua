@@ -4,7 +4,8 @@
 local core = require "cloudsync.core"
 local scheduler = require "cloudsync.driver.scheduler"
 
-local blocking = { event = scheduler.event, spawn = scheduler.spawn }
+local blocking = { event = scheduler.event, spawn = scheduler.spawn, finish = scheduler.finish,
+  outlive = scheduler.outlive }
 
 local function wait_until(done, deadline)
   local run = scheduler.is_running() and scheduler.step_until or scheduler.run_until
@@ -18,18 +19,5 @@ end
 function blocking.sleep(seconds)
   wait_until(function() return false end, core.now() + seconds)
 end
-
--- No task runs meanwhile: this is for finalizers.
-function blocking.finish(transfer)
-  local engine = core.engine()
-  while not transfer:done() do engine:step(0.1) end
-  transfer:cancel()
-end
-
-function blocking.outlive(fn, ...)
-  return fn(...)
-end
-
-scheduler.finish, scheduler.outlive = blocking.finish, blocking.outlive
 
 return blocking

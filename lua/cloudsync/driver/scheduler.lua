@@ -184,4 +184,15 @@ function scheduler.spawn(fn)
   wake(task)
 end
 
+-- No task runs meanwhile: this is for finalizers.
+function scheduler.finish(transfer)
+  local engine = core.engine()
+  while not transfer:done() do engine:step(0.1) end
+  transfer:cancel()
+end
+
+function scheduler.outlive(fn, ...)
+  return fn(...)
+end
+
 return scheduler
