@@ -86,10 +86,13 @@ function Bytes:value(depth, names, note)
 end
 
 --- Whether two values of JSON are the same.
-function bytes.equal(a, b)
-  if type(a) ~= "table" or type(b) ~= "table" then return a == b end
+-- @tparam ?function alike whether two values that are no tables are
+function bytes.equal(a, b, alike)
+  if type(a) ~= "table" or type(b) ~= "table" then
+    return a == b or alike ~= nil and alike(a, b)
+  end
   for name, item in pairs(a) do
-    if not bytes.equal(item, b[name]) then return false end
+    if not bytes.equal(item, b[name], alike) then return false end
   end
   for name in pairs(b) do
     if a[name] == nil then return false end

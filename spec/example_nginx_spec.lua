@@ -237,13 +237,18 @@ describe("the webhook", function()
     end)
   end)
 
-  it("brings its jobs to their end when nginx is reloaded", function()
+  local function running_job()
     slow_factory "one"
     local _, answer = server:call "one"
     example.poll(function()
       local _, job = server:get(answer.location)
       return job.json.state == "running"
     end)
+    return answer
+  end
+
+  it("brings its jobs to their end when nginx is reloaded", function()
+    local answer = running_job()
     server:signal "hangup"
     socket.sleep(0.3)
     assert.equal(409, (server:call "one"))
@@ -251,12 +256,7 @@ describe("the webhook", function()
   end)
 
   it("gives up a job whose worker has died, and then begins another", function()
-    slow_factory "one"
-    local _, answer = server:call "one"
-    example.poll(function()
-      local _, job = server:get(answer.location)
-      return job.json.state == "running"
-    end)
+    local answer = running_job()
     server:signal("kill", true)
     example.poll(function() return server:call "one" == 409 end, 1)
     assert.equal("abandoned", server:ended(answer.location).state)
